@@ -1,0 +1,29 @@
+# Every target does its own set-up: a .venv with the pinned versions, again only when what is pinned changes.
+.DEFAULT_GOAL := demo
+.NOTPARALLEL:
+.PHONY: demo test lint clean
+
+BIN := .venv/bin
+PINS := pyproject.toml constraints.txt scripts/setup.sh
+
+demo: .venv/.ready-run ## a video of a person whose clothes change, from bundled inputs, in out/
+	$(BIN)/quickchange generate --demo
+
+test: .venv/.ready-dev ## all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/.ready-dev ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean: ## the virtual environment and all caches; out/, data/ and runs/ stay
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.ready-run: $(PINS)
+	scripts/setup.sh run
+	touch $@
+
+.venv/.ready-dev: $(PINS)
+	scripts/setup.sh dev
+	touch .venv/.ready-run $@

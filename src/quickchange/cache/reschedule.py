@@ -1,0 +1,179 @@
+"""Training-free KV cache rescheduling: a switch is a list of moves (FashionChameleon section 3.4; METHOD section 6).
+
+The three moves of the paper are ``Refresh`` (a new garment), ``Withdraw`` (history that shows the old one leaves) and
+``Disentangle`` (the reference becomes the last generated frame, encoded alone). Reference and garment attend to each
+other, so both are computed in one ``Forward``, after which ``OpenSegment`` makes the cache look exactly like the start
+of a training clip. Ablation variants are other lists of the same moves, not flags inside them.
+
+Order: first what is given anew, then what becomes of the history that this outdated, then the joint pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Protocol
+
+from torch import Tensor
+
+from quickchange.cache.cache import KVCache
+from quickchange.cache.threads import Entry, Thread
+
+
+class Source(Enum):
+    """Where the reference of the joint pass comes from."""
+
+    CURRENT = "the reference in force, or the one the user has just given"
+    LAST_FRAME = "the last generated frame, decoded and encoded alone as one frame"
+    LAST_LATENT = "the last generated latent as it is, although it stands for four frames"
+    ORIGINAL = "the reference that the stream was opened with"
+    RANDOM = "another frame of the stream, at random"
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """A new garment; history becomes stale."""
+
+
+@dataclass(frozen=True)
+class Disentangle:
+    """A new reference; history becomes stale."""
+
+    source: Source = Source.LAST_FRAME
+
+
+@dataclass(frozen=True)
+class Retain:
+    """Stale history (or only its sink) stays visible all the same."""
+
+    sink_only: bool = False
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    """Stale history leaves."""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Reference and garment are encoded and forwarded jointly at t = 0."""
+
+
+@dataclass(frozen=True)
+class OpenSegment:
+    """Positions restart; the session restarts its decoder."""
+
+
+@dataclass(frozen=True)
+class Recompute:
+    """What was withdrawn, but at most its last ``frames`` frames, is forwarded again at t = 0, under what is in force
+    now (LongLive)."""
+
+    frames: int = 12
+
+
+Move = Refresh | Disentangle | Retain | Withdraw | Forward | OpenSegment | Recompute
+Moves = tuple[Move, ...]
+
+
+class Actions(Protocol):
+    """What moves need done outside the cache. Latents are single frames, [B, C, 1, H, W]."""
+
+    def reference(self, source: Source) -> Tensor:
+        """Latent of the reference to use from now on."""
+        ...
+
+    def garment(self) -> Tensor:
+        """Latent of the garment to wear from now on."""
+        ...
+
+    def forward_conditions(self, reference_BCFHW: Tensor, garment_BCFHW: Tensor) -> None:
+        """``cache.begin_conditions()``, the network at t = 0, ``cache.commit()``."""
+        ...
+
+    def recompute_history(self, frames: int) -> None:
+        """For the last ``frames`` generated latents (whole chunks, maybe none), chunk by chunk, oldest first:
+        ``cache.begin_chunk()``, the network at t = 0, ``cache.commit()``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a switch did: entries that left, and whether a new segment began (new decoder state)."""
+
+    withdrawn: tuple[Entry, ...]
+    new_segment: bool
+
+
+def keep_sink(moves: Moves) -> Moves:
+    """The same switch, except that the sink survives it and stays visible, with the old garment in it."""
+    return tuple(part for move in moves for part in ((Retain(sink_only=True), move) if move == Withdraw() else (move,)))
+
+
+FULL: Moves = (Refresh(), Disentangle(), Withdraw(), Forward(), OpenSegment())
+"""The paper's method. The next chunk sees the new reference and garment, nothing else: as in training."""
+
+REFRESH: Moves = (Refresh(), Retain(), Forward())
+"""Garment alone. The next chunk sees the new garment and all history, and mostly follows history: clothes stay."""
+
+REFRESH_WITHDRAW: Moves = (Refresh(), Withdraw(), Forward(), OpenSegment())
+"""No disentangle. The next chunk sees the old reference: clothes change, the motion restarts from its pose."""
+
+RECACHE: Moves = (Refresh(), Withdraw(), Forward(), Recompute())
+"""LongLive. The next chunk sees the new garment and recent frames recomputed under it, which still show the old one.
+The segment goes on: same decoder state."""
+
+NEW_REFERENCE: Moves = (Disentangle(Source.CURRENT), Withdraw(), Forward(), OpenSegment())
+"""The user gives another person. The garment's version stays, its keys are computed anew beside the new reference."""
+
+_BASE: dict[str, Moves] = {
+    "full": FULL,
+    "refresh": REFRESH,
+    "refresh+withdraw": REFRESH_WITHDRAW,
+    "original_reference": (Refresh(), Disentangle(Source.ORIGINAL), *FULL[2:]),
+    "random_reference": (Refresh(), Disentangle(Source.RANDOM), *FULL[2:]),
+    "last_latent": (Refresh(), Disentangle(Source.LAST_LATENT), *FULL[2:]),
+    "recache": RECACHE,
+}
+VARIANTS: Mapping[str, Moves] = MappingProxyType(
+    _BASE | {f"{name}+sink": keep_sink(moves) for name, moves in _BASE.items() if Withdraw() in moves}
+)
+"""Garment switches by name, for the ablation; "+sink" keeps the sink."""
+
+
+def reschedule(moves: Sequence[Move], cache: KVCache, actions: Actions) -> Outcome:
+    """Carries a switch out, at a chunk border.
+
+    Args:
+        moves: e.g. ``VARIANTS["full"]``.
+        cache: the stream's cache, no pass open.
+        actions: the session's part.
+
+    Raises:
+        IllegalTransition: the moves do not fit the cache's state.
+    """
+    segment = cache.segment
+    withdrawn: tuple[Entry, ...] = ()
+    source = next((move.source for move in moves if isinstance(move, Disentangle)), Source.CURRENT)
+    # Encoding comes first: if it fails, the cache has not been touched.
+    pair = (actions.reference(source), actions.garment()) if Forward() in moves else None
+    for move in moves:
+        match move:
+            case Refresh():
+                cache.bump(Thread.GARMENT)
+            case Disentangle():
+                cache.bump(Thread.REFERENCE)
+            case Retain(sink_only):
+                cache.retain(sink_only)
+            case Withdraw():
+                withdrawn += cache.withdraw()
+            case Forward() if pair is not None:
+                actions.forward_conditions(*pair)
+            case OpenSegment():
+                cache.open_segment()
+            case Recompute(frames):
+                cache.rewind()
+                actions.recompute_history(min(frames, len(withdrawn)) // cache.config.chunk * cache.config.chunk)
+    return Outcome(withdrawn, cache.segment != segment)

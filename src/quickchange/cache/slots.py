@@ -1,0 +1,289 @@
+"""The books of the cache: which slot holds which latent frame, at which position, and what may happen to it next.
+
+A slot holds one latent frame. ``Slots`` is one immutable state; every transition returns the next one, so a snapshot
+is the object itself. Frames are written in a *pass*: ``begin_conditions`` or ``begin_chunk`` reserves slots, ``commit``
+files them as live entries, ``abort`` frees them. Between a pass's begin and its end nothing else may happen.
+
+Pure logic: no tensors. Slots are never reordered: attention does not care about the order of keys. The lowest free
+slot comes first, so what is visible is a prefix of the slots, unless stale frames leave holes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Literal, get_args
+
+from quickchange.cache.policies import EvictionPolicy
+from quickchange.cache.threads import (
+    CONDITIONS,
+    GARMENT_POSITION,
+    REFERENCE_POSITION,
+    VIDEO_POSITION,
+    Entry,
+    IllegalTransition,
+    State,
+    Thread,
+    Versions,
+)
+
+PositionMode = Literal["auto", "segment", "window"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowConfig:
+    """What attention can look back on, counted in latent frames.
+
+    Attributes:
+        window: slots in total: reference, garment, sink and recent frames including the chunk being generated.
+        chunk: frames generated at a time.
+        sink: first chunks that are pinned (0 for none).
+        positions: rotary frame indices of the video, which start at 2.
+            "segment": count up from the start of the segment, as in the paper.
+            "window": 2, 3, 4, ... over what is visible, in order of time; never beyond ``window - 1``.
+            "auto": "segment" while that stays within the window, then "window".
+
+    Raises:
+        ValueError: a number out of range.
+    """
+
+    window: int = 23
+    chunk: int = 3
+    sink: int = 1
+    positions: PositionMode = "auto"
+
+    def __post_init__(self) -> None:
+        if self.chunk < 1 or self.sink < 0:
+            raise ValueError(f"chunk is {self.chunk}, sink {self.sink}; expected chunk >= 1, sink >= 0, e.g. 3 and 1")
+        least = VIDEO_POSITION + self.chunk * (self.sink + 1)
+        if self.window < least:
+            raise ValueError(
+                f"window is {self.window}; expected at least {least}: reference, garment, {self.sink} sink chunk(s) "
+                f"and the chunk being generated, {self.chunk} frames each; enlarge the window or shorten chunk or sink"
+            )
+        if self.positions not in get_args(PositionMode):
+            raise ValueError(f"positions is {self.positions!r}; expected one of {', '.join(get_args(PositionMode))}")
+
+
+@dataclass(frozen=True)
+class Slots:
+    """One state of the books.
+
+    Attributes:
+        config: sizes and position mode.
+        versions: what is in force now; the next frames are made under these.
+        text_version: version of the prompt whose keys and values the cache holds.
+        conditions: reference and garment, or nothing before they were first given.
+        history: generated frames, oldest first.
+        writing: the frames of the open pass.
+        segment: number of the current segment.
+        clock: positions that the segment's video has used up, in frames.
+        frames: latent frames committed since the stream began.
+        evicted, withdrawn: entries that have left, for statistics; the entries themselves are forgotten.
+    """
+
+    config: WindowConfig
+    versions: Versions = field(default_factory=Versions)
+    text_version: int = 0
+    conditions: tuple[Entry, ...] = ()
+    history: tuple[Entry, ...] = ()
+    writing: tuple[Entry, ...] = ()
+    segment: int = 0
+    clock: int = 0
+    frames: int = 0
+    evicted: int = 0
+    withdrawn: int = 0
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Everything committed and not withdrawn."""
+        return self.conditions + self.history
+
+    @property
+    def visible(self) -> tuple[Entry, ...]:
+        """What the queries of the open pass see (or of the next chunk, if none is open), including themselves.
+
+        Reference and garment see only each other: conditions never depend on generated frames.
+        """
+        if self.writing and self.writing[0].thread in CONDITIONS:
+            return self.writing
+        return tuple(entry for entry in self.entries if entry.state is State.LIVE) + self.writing
+
+    @property
+    def free(self) -> tuple[int, ...]:
+        """Slots without an entry, ascending."""
+        taken = {entry.slot for entry in self.entries + self.writing}
+        return tuple(slot for slot in range(self.config.window) if slot not in taken)
+
+    # -- versions ------------------------------------------------------------------------------------------------------
+
+    def bump(self, thread: Thread) -> Slots:
+        """A thread is given anew. A new reference or garment outdates every live entry, the conditions included,
+        since they were computed jointly. A new prompt outdates nothing: what happened so far stays true."""
+        self._require_no_pass(f"give a new {thread.value}")
+        after = replace(self, versions=self.versions.bump(thread))
+        if thread is Thread.TEXT:
+            return after
+        return replace(after, conditions=_outdate(self.conditions), history=_outdate(self.history))
+
+    def hold_text(self) -> Slots:
+        """The keys and values of the newest prompt have arrived."""
+        self._require_no_pass("set the text")
+        if self.text_version == self.versions.text:
+            raise IllegalTransition(f"text t{self.text_version} is already held; bump the text thread first")
+        return replace(self, text_version=self.versions.text)
+
+    # -- passes --------------------------------------------------------------------------------------------------------
+
+    def begin_conditions(self) -> Slots:
+        """Opens the joint pass of reference and garment. They take the same two slots as before, in place."""
+        self._require_no_pass("begin the conditions")
+        if not (self.versions.reference and self.versions.garment):
+            raise IllegalTransition(f"versions are {self.versions}; bump both reference and garment first")
+        if any(entry.state is State.LIVE for entry in self.conditions):
+            raise IllegalTransition(f"reference and garment ({self.versions}) are up to date; bump one of them first")
+        emptied = replace(self, conditions=())
+        places = (REFERENCE_POSITION, GARMENT_POSITION)
+        writing = tuple(
+            Entry(thread, self.versions, self.segment, self._chunk, self.frames, position, slot, pinned=True)
+            for thread, position, slot in zip(CONDITIONS, places, emptied.free[: len(places)], strict=True)
+        )
+        return replace(emptied, writing=writing)
+
+    def begin_chunk(self, policy: EvictionPolicy) -> tuple[Slots, tuple[Entry, ...]]:
+        """Opens the pass of a chunk: makes room, places what is visible, reserves slots.
+
+        Returns:
+            The next state and the evicted entries.
+        """
+        self._require_no_pass("begin a chunk")
+        if not self.conditions or any(entry.state is not State.LIVE for entry in self.conditions):
+            raise IllegalTransition(
+                f"a chunk needs live reference and garment of {self.versions}; begin_conditions() ... commit() first"
+            )
+        if self.text_version != self.versions.text:
+            raise IllegalTransition(
+                f"the prompt is t{self.versions.text}, the text held t{self.text_version}; set_text()"
+            )
+        room, evicted = self._make_room(policy)
+        history, position = room.history, VIDEO_POSITION + self.clock
+        if self._window_relative:
+            history = _pack(history)
+            position = VIDEO_POSITION + sum(entry.state is State.LIVE for entry in history)
+        pinned = sum(entry.pinned for entry in history) < self.config.sink * self.config.chunk
+        writing = tuple(
+            Entry(Thread.HISTORY, self.versions, self.segment, self._chunk, self.frames + i, position + i, slot, pinned)
+            for i, slot in enumerate(room.free[: self.config.chunk])
+        )
+        return replace(room, history=history, writing=writing), evicted
+
+    def commit(self) -> Slots:
+        """The open pass has been computed: its frames become live entries."""
+        if not self.writing:
+            raise IllegalTransition("nothing to commit; begin a pass first")
+        closed = replace(self, writing=())
+        if self.writing[0].thread in CONDITIONS:
+            return replace(closed, conditions=self.writing)
+        done = len(self.writing)
+        return replace(closed, history=self.history + self.writing, clock=self.clock + done, frames=self.frames + done)
+
+    def abort(self) -> Slots:
+        """Gives the open pass up and frees its slots. Aborted conditions must be computed again."""
+        if not self.writing:
+            raise IllegalTransition("nothing to abort; begin a pass first")
+        return replace(self, writing=())
+
+    # -- switches ------------------------------------------------------------------------------------------------------
+
+    def retain(self, sink_only: bool = False) -> Slots:
+        """Makes stale history (or only its sink) visible again: carried over, old versions and all."""
+        self._require_no_pass("retain history")
+        return replace(
+            self,
+            history=tuple(
+                entry.retain() if entry.state is State.STALE and (entry.pinned or not sink_only) else entry
+                for entry in self.history
+            ),
+        )
+
+    def withdraw(self) -> tuple[Slots, tuple[Entry, ...]]:
+        """Drops all stale history, pinned sinks included, and frees its slots.
+
+        Returns:
+            The next state and the withdrawn entries.
+        """
+        self._require_no_pass("withdraw history")
+        gone = tuple(entry.withdraw() for entry in self.history if entry.state is State.STALE)
+        kept = tuple(entry for entry in self.history if entry.state is not State.STALE)
+        return replace(self, history=kept, withdrawn=self.withdrawn + len(gone)), gone
+
+    def open_segment(self) -> Slots:
+        """A new segment: positions restart after what is left of history, which moves to 2, 3, ... in order of time."""
+        return replace(self.rewind(), segment=self.segment + 1)
+
+    def rewind(self) -> Slots:
+        """Restarts positions like ``open_segment``, within the same segment."""
+        self._require_no_pass("restart positions")
+        if any(entry.state is State.STALE for entry in self.history):
+            raise IllegalTransition("stale history is still there; withdraw or retain it before positions restart")
+        return replace(self, history=_pack(self.history), clock=len(self.history))
+
+    def table(self) -> str:
+        """The whole state as text, one line per slot."""
+        by_slot = {entry.slot: (entry, entry.state.value) for entry in self.entries}
+        by_slot |= {entry.slot: (entry, "writing") for entry in self.writing}
+        lines = [
+            f"segment {self.segment}, {self.frames} frames committed, in force {self.versions}, "
+            f"text t{self.text_version} held, {self.evicted} evicted, {self.withdrawn} withdrawn",
+            f"{'slot':>4}  {'thread':<9}  {'state':<7}  {'position':>8}  {'segment':>7}  {'chunk':>5}  {'frame':>5}  "
+            f"{'made under':<11}  marks",
+        ]
+        for slot in range(self.config.window):
+            if slot not in by_slot:
+                lines.append(f"{slot:>4}  -")
+                continue
+            entry, state = by_slot[slot]
+            marks = " ".join(mark for mark in ("pinned", "carried") if getattr(entry, mark))
+            lines.append(
+                f"{slot:>4}  {entry.thread.value:<9}  {state:<7}  {entry.position:>8}  {entry.segment:>7}  "
+                f"{entry.chunk:>5}  {entry.frame:>5}  {entry.versions!s:<11}  {marks}".rstrip()
+            )
+        return "\n".join(lines)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _chunk(self) -> int:
+        return self.frames // self.config.chunk
+
+    @property
+    def _window_relative(self) -> bool:
+        mode = self.config.positions
+        outgrown = VIDEO_POSITION + self.clock + self.config.chunk > self.config.window
+        return mode == "window" or (mode == "auto" and outgrown)
+
+    def _make_room(self, policy: EvictionPolicy) -> tuple[Slots, tuple[Entry, ...]]:
+        needed = self.config.chunk - len(self.free)
+        if needed <= 0:
+            return self, ()
+        chosen = policy.choose([entry for entry in self.history if entry.evictable], needed)
+        if len(set(chosen)) < needed or not set(chosen) <= set(self.history):
+            raise IllegalTransition(f"the policy chose {len(chosen)} entries; expected {needed} or more of the offer")
+        evicted = tuple(entry.evict() for entry in self.history if entry in chosen)
+        kept = tuple(entry for entry in self.history if entry not in chosen)
+        return replace(self, history=kept, evicted=self.evicted + len(evicted)), evicted
+
+    def _require_no_pass(self, wish: str) -> None:
+        if self.writing:
+            what = "conditions are" if self.writing[0].thread in CONDITIONS else "a chunk is"
+            raise IllegalTransition(f"cannot {wish} while {what} being written; commit() or abort() first")
+
+
+def _outdate(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    return tuple(entry.outdate() if entry.state is State.LIVE else entry for entry in entries)
+
+
+def _pack(history: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Live history at positions 2, 3, 4, ...; stale entries are not seen, so theirs do not matter."""
+    places = count(VIDEO_POSITION)
+    return tuple(replace(entry, position=next(places)) if entry.state is State.LIVE else entry for entry in history)

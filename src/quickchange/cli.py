@@ -1,0 +1,51 @@
+"""The command line: ``quickchange generate | world | train``. Each command is a module of ``quickchange.commands``.
+
+Parsing loads nothing heavy: torch and the rest are imported when a command runs. Exit codes: 0 done, 2 wrong input
+(one line on stderr), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from quickchange.commands import generate, train, world
+from quickchange.errors import InputError
+
+WRONG_INPUT, INTERRUPTED = 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but a wrong argument is one line on stderr, as every other wrong input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; the chosen one's function is in ``run``."""
+    parser = _Parser(
+        prog="quickchange",
+        description="A generated person changes clothes mid-stream, and keeps moving.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (generate, world, train):
+        command.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (default: the process's) and return the exit code."""
+    try:
+        args = make_parser().parse_args(argv)
+        return int(args.run(args))
+    except InputError as error:
+        line = " ".join(str(error).split())
+        sys.stderr.write(f"quickchange: error: {line}\n")
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("\nquickchange: interrupted\n")
+        return INTERRUPTED

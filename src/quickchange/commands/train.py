@@ -1,0 +1,66 @@
+"""``quickchange train STAGE``: one stage of training, resumable."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from quickchange.errors import InputError
+
+STAGES = {
+    "vae": "the light codec",
+    "sft": "the bidirectional teacher, in context",
+    "tf": "the chunk-causal student, teacher forcing in context",
+    "dmd": "the few-step student on its own rollouts, distribution matching",
+}
+
+
+def add_parser(commands: Any) -> None:
+    """Register the command with argparse's ``commands``."""
+    parser = commands.add_parser(
+        "train",
+        help="train one stage: " + ", ".join(STAGES),
+        description="Stages: " + "; ".join(f"{name}: {what}" for name, what in STAGES.items()) + ".",
+        allow_abbrev=False,
+    )
+    parser.add_argument("stage", choices=tuple(STAGES), metavar="STAGE")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE.toml")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="FOLDER", help="shards of `quickchange world render`"
+    )
+    parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", dest="folder", help="checkpoints, curves")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (default: auto)")
+    parser.add_argument("--minutes", type=float, help="stop, with a checkpoint, after this long (default: at the end)")
+    parser.add_argument("--fresh", action="store_true", help="start over, not from the last checkpoint of --run")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; 0 when done."""
+    if not args.config.is_file():
+        raise InputError(f"--config {args.config} is not a file")
+    if not args.data.is_dir():
+        raise InputError(f"--data {args.data} is not a folder; `quickchange world render` makes one")
+    if args.minutes is not None and not args.minutes > 0:
+        raise InputError(f"--minutes is {args.minutes:g}; it must be more than 0")
+
+    from quickchange.commands.device import usable_device
+    from quickchange.train.run import run as train
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        train(
+            args.stage,
+            args.config,
+            args.data,
+            args.folder,
+            device=usable_device(args.device),
+            minutes=args.minutes,
+            fresh=args.fresh,
+        )
+    except (FileNotFoundError, tomllib.TOMLDecodeError) as error:
+        raise InputError(str(error)) from error
+    return 0

@@ -1,0 +1,156 @@
+"""A model directory in diffusers layout and what is loaded from it.
+
+``model_index.json`` (with our ``stream`` settings), ``transformer/``, ``vae/``, ``text_encoder/``, ``tokenizer/``,
+``scheduler/``; weights are safetensors only. The bundled small model and Wan2.2-TI2V-5B load through the same code;
+what differs is in their config files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file
+
+from quickchange.files import save_safetensors_atomic, write_json_atomic
+from quickchange.flow import FewStepSchedule
+from quickchange.model.codec import LIGHT_CLASS, Codec, LightCodec
+from quickchange.model.transformer import TransformerConfig, WanTransformer
+
+if TYPE_CHECKING:
+    from quickchange.model.prompts import PromptEncoder
+
+WEIGHTS = "diffusion_pytorch_model"
+TRANSFORMER_CLASS = "WanTransformer3DModel"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """What a model streams; saved with it. Defaults are those of Wan2.2-TI2V-5B (METHOD section 2).
+
+    Attributes:
+        width, height: pixels. fps: frames per second of media time.
+        chunk, window, sink: latent frames per chunk, latent frames in the cache, chunks kept as sink.
+        timesteps, shift: the few-step schedule.
+    """
+
+    width: int = 704
+    height: int = 1280
+    fps: int = 24
+    chunk: int = 3
+    window: int = 23
+    sink: int = 1
+    timesteps: tuple[float, ...] = (1000.0, 750.0, 500.0, 250.0)
+    shift: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ("width", "height", "fps", "chunk", "window"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected a positive number")
+        self.schedule()
+
+    def schedule(self) -> FewStepSchedule:
+        return FewStepSchedule(self.timesteps, self.shift)
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found; expected a model directory in diffusers layout")
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values
+
+
+def load_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """One safetensors file, or the shards that ``*.index.json`` names (plain file names only)."""
+    index = folder / f"{WEIGHTS}.safetensors.index.json"
+    if not index.is_file():
+        return load_file(folder / f"{WEIGHTS}.safetensors")
+    weights: dict[str, torch.Tensor] = {}
+    for name in sorted(set(_read_json(index)["weight_map"].values())):
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ValueError(f"{index} names the shard {name!r}; expected a safetensors file in the same folder")
+        weights |= load_file(folder / name)
+    return weights
+
+
+def load_transformer(folder: Path) -> WanTransformer:
+    """Our or diffusers' ``transformer/`` folder; weights in float32 unless stored otherwise on a large model."""
+    config = TransformerConfig.from_dict(_read_json(folder / "config.json"))
+    with torch.device("meta"):
+        model = WanTransformer(config)
+    weights = load_weights(folder)
+    model.load_state_dict(weights, assign=True)
+    std = config.channel_std
+    model.channel_std = None if std is None else torch.tensor(std)[:, None, None, None]
+    return model.eval().requires_grad_(False)
+
+
+def load_codec(folder: Path) -> Codec:
+    """Light or Wan codec, by the class its config names."""
+    if _read_json(folder / "config.json").get("_class_name") == LIGHT_CLASS:
+        return LightCodec.from_pretrained(folder)
+    from quickchange.model.wan_codec import WanCodec
+
+    return WanCodec.from_pretrained(folder)
+
+
+@dataclass
+class Components:
+    """Everything a Studio needs. ``stream`` says how to run the rest."""
+
+    stream: StreamConfig
+    transformer: WanTransformer
+    codec: Codec
+    prompts: PromptEncoder
+
+    @staticmethod
+    def from_pretrained(directory: Path | str) -> Components:
+        """Loads a model directory.
+
+        Raises:
+            FileNotFoundError: the directory or a part of it is missing; names it.
+            ValueError: a config is out of range.
+        """
+        from quickchange.model.prompts import PromptEncoder
+
+        root = Path(directory)
+        known = {f.name for f in dataclasses.fields(StreamConfig)}
+        stream = {k: v for k, v in _read_json(root / "model_index.json").get("stream", {}).items() if k in known}
+        return Components(
+            stream=StreamConfig(**_tuples(stream)),
+            transformer=load_transformer(root / "transformer"),
+            codec=load_codec(root / "vae"),
+            prompts=PromptEncoder.from_pretrained(root),
+        )
+
+    def save_pretrained(self, directory: Path | str, dtype: torch.dtype = torch.float32) -> None:
+        """Writes the directory; every file is complete or absent. ``dtype`` is that of the stored transformer."""
+        root = Path(directory)
+        (root / "transformer").mkdir(parents=True, exist_ok=True)
+        (root / "scheduler").mkdir(exist_ok=True)
+        weights = {k: v.to(dtype) for k, v in self.transformer.state_dict().items()}
+        save_safetensors_atomic(weights, root / "transformer" / f"{WEIGHTS}.safetensors")
+        config = {"_class_name": TRANSFORMER_CLASS, **self.transformer.config.to_dict()}
+        write_json_atomic(root / "transformer" / "config.json", config)
+        self.codec.save_pretrained(root / "vae")
+        self.prompts.save_pretrained(root)
+        scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": self.stream.shift}
+        write_json_atomic(root / "scheduler" / "scheduler_config.json", scheduler)
+        index = {
+            "_class_name": "QuickchangePipeline",
+            "transformer": ["diffusers", TRANSFORMER_CLASS],
+            "vae": ["diffusers" if type(self.codec).__name__ == "WanCodec" else "quickchange", type(self.codec).__name__],
+            "text_encoder": ["transformers", "UMT5EncoderModel"],
+            "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
+            "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+            "stream": asdict(self.stream),
+        }
+        write_json_atomic(root / "model_index.json", index)

@@ -1,0 +1,71 @@
+"""Flow matching: the straight path between data and noise, and the few-step schedule that walks it back.
+
+Convention (METHOD of FashionChameleon, Wan): ``x_t = (1 - s) x0 + s noise`` with noise level ``s`` in [0, 1] and
+timestep ``t = 1000 s``; the network predicts the velocity ``v = noise - x0``, hence ``x0 = x_t - s v``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+TRAIN_TIMESTEPS = 1000.0
+
+
+def warp(level: Tensor | float, shift: float) -> Tensor | float:
+    """Moves a uniform noise level in [0, 1] towards noise: ``shift s / (1 + (shift - 1) s)`` (Wan flow shift)."""
+    return shift * level / (1 + (shift - 1) * level)
+
+
+def add_noise(x0: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+    """``x_t``; ``level`` in [0, 1] broadcasts against ``x0``."""
+    return (1 - level) * x0 + level * noise
+
+
+def velocity(x0: Tensor, noise: Tensor) -> Tensor:
+    """The regression target ``noise - x0``."""
+    return noise - x0
+
+
+def to_x0(x_t: Tensor, v: Tensor, level: Tensor | float) -> Tensor:
+    """Clean estimate from a velocity prediction at noise level ``level``."""
+    return x_t - level * v
+
+
+@dataclass(frozen=True, slots=True)
+class FewStepSchedule:
+    """The student's denoising steps.
+
+    Attributes:
+        timesteps: descending, in (0, 1000], before the warp (paper: 1000, 750, 500, 250).
+        shift: flow shift, > 0 (paper: 5.0).
+    """
+
+    timesteps: tuple[float, ...] = (1000.0, 750.0, 500.0, 250.0)
+    shift: float = 5.0
+
+    def __post_init__(self) -> None:
+        steps = self.timesteps
+        if not steps or any(not 0 < t <= TRAIN_TIMESTEPS for t in steps) or list(steps) != sorted(set(steps))[::-1]:
+            raise ValueError(f"timesteps are {steps}; expected distinct values in (0, 1000], descending, e.g. (1000, 500)")
+        if self.shift <= 0:
+            raise ValueError(f"shift is {self.shift}; expected a positive number, e.g. 5.0")
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Warped noise levels, one per step, descending, in (0, 1]."""
+        return tuple(float(warp(t / TRAIN_TIMESTEPS, self.shift)) for t in self.timesteps)
+
+    @staticmethod
+    def from_levels(levels: Sequence[float]) -> FewStepSchedule:
+        """A schedule that visits exactly these noise levels."""
+        return FewStepSchedule(tuple(TRAIN_TIMESTEPS * s for s in levels), shift=1.0)
+
+
+def sample_levels(shape: tuple[int, ...], shift: float, generator: torch.Generator | None = None) -> Tensor:
+    """Training noise levels: uniform, warped by ``shift``; float32 in (0, 1]."""
+    uniform = 1 - torch.rand(shape, generator=generator)
+    return torch.as_tensor(warp(uniform, shift))

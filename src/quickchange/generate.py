@@ -1,0 +1,198 @@
+"""One video from a plan: generate chunk by chunk, switch garments on time, encode while generating, measure.
+
+Sees of the model only the three small protocols below, so that anything that streams chunks can stand behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+from PIL import Image
+from tqdm import tqdm
+
+from quickchange.media import Frame, Mp4Writer, SheetRow, contact_sheet, default_scale, save_png_atomic
+from quickchange.plan import Plan
+
+SHEET_FRAMES_PER_GARMENT = 8
+
+
+class Chunk(Protocol):
+    """``frames`` uint8 ``[T, H, W, 3]``; ``obeys`` the sequence id of the last control the chunk follows."""
+
+    @property
+    def frames(self) -> Frame: ...
+    @property
+    def obeys(self) -> int: ...
+
+
+class Session(Protocol):
+    """An endless stream of chunks; ``wear`` is obeyed from the next chunk on and returns its sequence id."""
+
+    def __iter__(self) -> Iterator[Chunk]: ...
+    def wear(self, image: Image.Image, /) -> int: ...
+
+
+class Studio(Protocol):
+    """What opens sessions. Frames per second, and the size of frames in pixels."""
+
+    @property
+    def fps(self) -> float: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    def open(
+        self, *, reference: Image.Image, garment: Image.Image, prompt: str, seed: int
+    ) -> AbstractContextManager[Session]: ...
+
+
+@dataclass(frozen=True)
+class SwitchReport:
+    """``at`` seconds as asked; ``obeyed_frame`` the first frame of the video in the new garment; ``ms`` from asking
+    the session to that frame's being handed out. The last two are None where the video ended before it."""
+
+    at: float
+    obeyed_frame: int | None = None
+    ms: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What came of a plan.
+
+    fps: frames handed out per second of opening, switching, denoising and decoding, without loading and MP4 encoding.
+    fps_with_mp4: the same with MP4 encoding.
+    first_frame_ms: from opening the session, both images encoded, to the first chunk.
+    frames, seconds, width, height: of the file. model, threads: what generated it.
+    """
+
+    fps: float
+    fps_with_mp4: float
+    first_frame_ms: float
+    switches: tuple[SwitchReport, ...]
+    frames: int
+    seconds: float
+    width: int
+    height: int
+    seed: int
+    model: str
+    threads: int
+    out: str
+    sheet: str | None
+
+    def to_json(self) -> str:
+        """One JSON object over several lines, without a final newline."""
+        return json.dumps(asdict(self), indent=2, allow_nan=False)
+
+
+def generate(studio: Studio, plan: Plan, *, model: str, threads: int) -> Summary:
+    """Generate ``plan`` into its MP4 (and contact sheet), with a progress bar on stderr.
+
+    A switch asked for at ``t`` is handed to the session before the first chunk that starts at or after ``t``, as a
+    live viewer's click would be; one switch per chunk border, so that every garment gets to be seen. Memory does
+    not grow with the length of the video. ``model`` and ``threads`` are only reported.
+
+    Raises:
+        RuntimeError: where the session ends before the video does. Nothing is left behind then.
+    """
+    total = max(1, round(plan.seconds * studio.fps))
+    scale = plan.scale or default_scale(studio.height)
+    controls = _Controls(plan, studio.fps)
+    sheet = _Sheet(plan, studio.fps, total)
+    shown = handed_out = 0
+    first_frame = encoding = 0.0
+    with (
+        Mp4Writer(plan.out, studio.width, studio.height, studio.fps, scale=scale) as writer,
+        tqdm(total=total, unit="frame", desc="generating") as bar,
+    ):
+        started = time.perf_counter()
+        with studio.open(reference=plan.reference, garment=plan.garment, prompt=plan.prompt, seed=plan.seed) as session:
+            for chunk in session:
+                received = time.perf_counter()
+                first_frame = first_frame or received - started
+                controls.obeyed(chunk.obeys, shown, received)
+                handed_out += len(chunk.frames)
+                frames = chunk.frames[: total - shown]
+                writer.write(frames)
+                sheet.add(frames, shown, controls.reports)
+                shown += len(frames)
+                bar.update(len(frames))
+                encoding += time.perf_counter() - received
+                if shown == total:
+                    break
+                controls.ask(session, shown)
+            took = time.perf_counter() - started
+        if shown < total:
+            raise RuntimeError(f"the session ended after {shown} of {total} frames")
+        # Before the MP4 is finished, so that an error here leaves no video without its sheet.
+        if plan.sheet:
+            save_png_atomic(contact_sheet(sheet.rows(controls.reports)), plan.sheet)
+    return Summary(
+        fps=handed_out / (took - encoding),
+        fps_with_mp4=handed_out / took,
+        first_frame_ms=1000 * first_frame,
+        switches=tuple(controls.reports),
+        frames=shown,
+        seconds=shown / studio.fps,
+        width=writer.width,
+        height=writer.height,
+        seed=plan.seed,
+        model=model,
+        threads=threads,
+        out=str(plan.out),
+        sheet=str(plan.sheet) if plan.sheet else None,
+    )
+
+
+class _Controls:
+    """Hands each switch to the session in its time and notes when it was obeyed."""
+
+    def __init__(self, plan: Plan, fps: float) -> None:
+        self.reports = [SwitchReport(at) for at, _ in plan.switches]
+        self._fps = fps
+        self._pending = deque(enumerate(garment for _, garment in plan.switches))
+        self._asked: deque[tuple[int, int, float]] = deque()  # sequence id, index of the switch, when
+
+    def ask(self, session: Session, frame: int) -> None:
+        """Before the chunk that starts at ``frame``: hand over the next switch if its time has come."""
+        # The tolerance lets 0.7 s at 30 frames/s, 20.999... frames in floats, fall on frame 21.
+        if self._pending and self.reports[self._pending[0][0]].at * self._fps <= frame + 1e-6:
+            index, garment = self._pending.popleft()
+            now = time.perf_counter()
+            self._asked.append((session.wear(garment), index, now))
+
+    def obeyed(self, sequence: int, frame: int, now: float) -> None:
+        """A chunk that starts at ``frame`` and follows all controls up to ``sequence`` came at time ``now``."""
+        while self._asked and self._asked[0][0] <= sequence:
+            _, index, asked = self._asked.popleft()
+            self.reports[index] = SwitchReport(self.reports[index].at, frame, 1000 * (now - asked))
+
+
+class _Sheet:
+    """Collects the few frames that the contact sheet shows, one row for each garment worn."""
+
+    def __init__(self, plan: Plan, fps: float, total: int) -> None:
+        self._garments = [plan.garment, *(garment for _, garment in plan.switches)]
+        self._fps = fps
+        self._rows: list[list[tuple[Frame, str]]] = [[] for _ in self._garments]
+        self._step = max(1, total // (SHEET_FRAMES_PER_GARMENT * len(self._garments)))
+
+    def add(self, frames: Frame, start: int, reports: Sequence[SwitchReport]) -> None:
+        row = self._rows[sum(report.obeyed_frame is not None for report in reports)]
+        for index, frame in enumerate(frames, start):
+            if not row or index % self._step == 0:
+                row.append((frame.copy(), f"{index / self._fps:.2f} s"))
+
+    def rows(self, reports: Sequence[SwitchReport]) -> list[SheetRow]:
+        titles = ["from the start"]
+        for report in reports:
+            shown_at = "never" if report.obeyed_frame is None else f"{report.obeyed_frame / self._fps:.2f} s"
+            titles.append(f"asked {report.at:.2f} s\nobeyed {shown_at}")
+        worn = zip(self._garments, titles, self._rows, strict=True)
+        return [SheetRow(garment=garment, title=title, frames=frames) for garment, title, frames in worn if frames]

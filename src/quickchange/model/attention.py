@@ -1,0 +1,130 @@
+"""Ways to answer a layer's self-attention: over a whole sequence, under a mask, in teacher forcing, through the cache.
+
+All are ``transformer.SelfAttention``: they get normalised, un-rotated queries and keys [B, H, L, D] and rotate them
+with positions of their own. Tokens come in frame-major order, P per latent frame.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from quickchange.cache import KVCache
+from quickchange.model.rope import RotaryEmbedding, apply_rotary
+
+CONDITIONS = 2  # latent frames before the video: reference at position 0, garment at 1
+
+
+class SequenceAttention:
+    """Full self-attention over one sequence, optionally masked.
+
+    Args:
+        rotary: rotary embedding of the model's token grid.
+        positions_F: rotary frame index of every latent frame, int64.
+        mask_LL: bool, True where a query (row) may look at a key (column); None for bidirectional attention.
+    """
+
+    def __init__(self, rotary: RotaryEmbedding, positions_F: Tensor, mask_LL: Tensor | None = None) -> None:
+        self.cos, self.sin = rotary.cos_sin(positions_F)
+        self.mask = mask_LL
+
+    def __call__(self, layer: int, q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
+        q, k = apply_rotary(q_BHLD, self.cos, self.sin), apply_rotary(k_BHLD, self.cos, self.sin)
+        return F.scaled_dot_product_attention(q, k, v_BHLD, attn_mask=self.mask)
+
+
+class CachedAttention:
+    """Self-attention through the KV cache: writes the frames being computed, reads what they may see."""
+
+    def __init__(self, cache: KVCache) -> None:
+        self.cache = cache
+
+    def __call__(self, layer: int, q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
+        view = self.cache.layer(layer)
+        k, v, mask = view.update(k_BHLD, v_BHLD)
+        return F.scaled_dot_product_attention(view.rotate(q_BHLD), k, v, attn_mask=mask)
+
+
+def _by_frame(mask_FF: Tensor, tokens: int) -> Tensor:
+    return mask_FF.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
+
+
+def _chunk_of(frames: int, chunk: int) -> Tensor:
+    """Chunk number of every video frame, -1 for the two conditions."""
+    return torch.cat([torch.full((CONDITIONS,), -1), torch.arange(frames) // chunk])
+
+
+def chunk_causal_mask(frames: int, chunk: int, tokens: int) -> Tensor:
+    """[reference | garment | video]: a chunk sees the conditions, earlier chunks and itself; the conditions see only
+    each other. bool [L, L] with L = (2 + frames) * tokens."""
+    c = _chunk_of(frames, chunk)
+    return _by_frame(c[:, None] >= c[None, :], tokens)
+
+
+def teacher_forcing_mask(frames: int, chunk: int, tokens: int) -> Tensor:
+    """In-context teacher forcing over [clean: ref | gar | video] [noisy: ref | gar | video] (METHOD section 4).
+
+    Clean tokens are chunk-causal. Noisy conditions see only each other. A noisy chunk sees the *clean* conditions,
+    *clean* earlier chunks and itself. bool [2L, 2L] with L = (2 + frames) * tokens.
+    """
+    c = _chunk_of(frames, chunk)
+    clean = c[:, None] >= c[None, :]
+    video = (c >= 0)[:, None]
+    noisy_to_clean = video & (c[:, None] > c[None, :])
+    noisy_to_noisy = c[:, None] == c[None, :]
+    top = torch.cat([clean, torch.zeros_like(clean)], 1)
+    return _by_frame(torch.cat([top, torch.cat([noisy_to_clean, noisy_to_noisy], 1)], 0), tokens)
+
+
+class TeacherForcingAttention:
+    """In-context teacher forcing without a mask and without the tokens that nobody reads.
+
+    The noisy copy of the conditions and the last clean chunk influence no loss, so they are left out, and several
+    noisy copies share one clean copy. Sequence: [ref | gar | clean video without its last chunk | noisy copy 1 | ...].
+    Every group is one dense attention over a contiguous prefix plus itself. Equal to ``teacher_forcing_mask`` on the
+    noisy video (tested).
+
+    Args:
+        rotary: rotary embedding of the token grid.
+        frames: latent frames of the video, a multiple of ``chunk``.
+        chunk: latent frames per chunk.
+        copies: noisy copies.
+        detach_clean: cut the gradient through the clean keys and values, as if a cache had held them.
+    """
+
+    def __init__(
+        self, rotary: RotaryEmbedding, frames: int, chunk: int, copies: int = 1, detach_clean: bool = False
+    ) -> None:
+        if frames % chunk:
+            raise ValueError(f"the clip has {frames} latent frames; expected a multiple of the chunk {chunk}")
+        video = torch.arange(CONDITIONS, CONDITIONS + frames)
+        clean = torch.arange(CONDITIONS + frames - chunk)
+        self.positions = torch.cat([clean, video.repeat(copies)])
+        self.cos, self.sin = rotary.cos_sin(self.positions)
+        self.frames, self.chunk, self.copies, self.detach_clean = frames, chunk, copies, detach_clean
+        self.chunks = frames // chunk
+
+    def __call__(self, layer: int, q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
+        p = q_BHLD.shape[2] // len(self.positions)
+        width, conditions = self.chunk * p, CONDITIONS * p
+        clean = conditions + (self.frames - self.chunk) * p
+        q, k = apply_rotary(q_BHLD, self.cos, self.sin), apply_rotary(k_BHLD, self.cos, self.sin)
+        v = v_BHLD
+        if self.detach_clean:
+            k = torch.cat([k[:, :, :clean].detach(), k[:, :, clean:]], 2)
+            v = torch.cat([v[:, :, :clean].detach(), v[:, :, clean:]], 2)
+        head = F.scaled_dot_product_attention(q[:, :, :conditions], k[:, :, :conditions], v[:, :, :conditions])
+        clean_out, noisy_out = [head], [[] for _ in range(self.copies)]
+        for i in range(self.chunks):
+            past = conditions + i * width
+            starts = [past] if i < self.chunks - 1 else []
+            starts += [clean + copy * self.frames * p + i * width for copy in range(self.copies)]
+            seen = [torch.cat([torch.cat([x[:, :, :past], x[:, :, s : s + width]], 2) for s in starts]) for x in (k, v)]
+            asked = torch.cat([q[:, :, s : s + width] for s in starts])
+            out = F.scaled_dot_product_attention(asked, *seen).chunk(len(starts))
+            if i < self.chunks - 1:
+                clean_out.append(out[0])
+            for copy in range(self.copies):
+                noisy_out[copy].append(out[copy - self.copies])
+        return torch.cat(clean_out + [part for copy in noisy_out for part in copy], 2)

@@ -1,0 +1,226 @@
+"""Prompts to text states: a fast tokenizer and transformers' UMT5 encoder behind one small class.
+
+The bundled tiny encoder and umT5-XXL differ only in their files (``text_encoder/`` and ``tokenizer/``, diffusers'
+layout). As in Wan, the states of a prompt always have ``max_tokens`` rows, zero beyond the prompt's own tokens, and
+cross-attention sees the zeros too: their number is part of what a model was trained on.
+
+Shape suffixes: B prompts, T tokens, E width.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from quickchange.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+WAN_MAX_TOKENS = 512
+PAD, EOS = "<pad>", "</s>"
+PAD_ID, EOS_ID = 0, 1
+BYTES = 256
+
+
+class Tokens(NamedTuple):
+    """A batch of prompts, padded at the end to the longest: ``ids_BT`` int64, ``mask_BT`` bool (True = a token)."""
+
+    ids_BT: Tensor
+    mask_BT: Tensor
+
+
+class PromptEmbedding(NamedTuple):
+    """``hidden_BTE`` with zeros where ``mask_BT`` (bool) is False; T is the encoder's ``max_tokens``."""
+
+    hidden_BTE: Tensor
+    mask_BT: Tensor
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> PromptEmbedding:
+        return PromptEmbedding(self.hidden_BTE.to(device=device, dtype=dtype), self.mask_BT.to(device=device))
+
+
+def clean(prompt: str) -> str:
+    """One line without outer or repeated white space. Half surrogate pairs, which no tokenizer takes, become ``?``."""
+    return " ".join(prompt.encode("utf-8", "replace").decode("utf-8").split())
+
+
+class PromptEncoder:
+    """Turns prompts into the states that cross-attention reads.
+
+    Attributes:
+        module: transformers' ``UMT5EncoderModel``, for training it together with the network.
+        tokenizer: a fast tokenizer of transformers.
+        max_tokens: rows of an embedding, the end-of-text token included.
+    """
+
+    def __init__(self, module: nn.Module, tokenizer: Any, max_tokens: int) -> None:
+        if max_tokens < 2:
+            raise ValueError(f"max_tokens is {max_tokens}; expected at least 2 (one token and the end of text)")
+        self.module, self.tokenizer, self.max_tokens = module, tokenizer, max_tokens
+
+    @property
+    def dim(self) -> int:
+        """E, the width of the states."""
+        return self._embedding.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        return self._embedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._embedding.dtype
+
+    @property
+    def _embedding(self) -> Tensor:
+        return next(self.module.parameters())
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> PromptEncoder:
+        """Moves the encoder in place and returns it."""
+        self.module.to(device=device, dtype=dtype)
+        return self
+
+    def tokenize(self, prompts: Sequence[str]) -> Tokens:
+        """Cleans and tokenizes, on the CPU; too long a prompt loses its end, with a warning. ``""`` is legal.
+
+        Raises:
+            InputError: no prompts, or a single string where a list is expected.
+        """
+        if isinstance(prompts, str) or not prompts:
+            raise InputError(f"prompts is {prompts!r}; expected a list with at least one string, e.g. ['she turns']")
+        rows: list[list[int]] = self.tokenizer([clean(p) for p in prompts], verbose=False)["input_ids"]
+        for i, row in enumerate(rows):
+            if len(row) > self.max_tokens:
+                logger.warning(
+                    "prompt of %d tokens cut to the %d that this text encoder takes: %.60r...",
+                    len(row), self.max_tokens, prompts[i],
+                )  # fmt: skip
+                rows[i] = [*row[: self.max_tokens - 1], row[-1]]
+        lengths = torch.tensor([len(row) for row in rows])
+        mask_BT = torch.arange(int(lengths.max())) < lengths[:, None]
+        ids_BT = torch.full(mask_BT.shape, self.tokenizer.pad_token_id, dtype=torch.long)
+        ids_BT[mask_BT] = torch.tensor([token for row in rows for token in row])
+        return Tokens(ids_BT, mask_BT)
+
+    def forward(self, ids_BT: Tensor, mask_BT: Tensor) -> PromptEmbedding:
+        """Differentiable. Padding is left out of the encoder's attention and then filled with zeros up to
+        ``max_tokens``, so the result does not depend on how far a batch is padded.
+
+        Raises:
+            ValueError: more tokens than ``max_tokens``, or shapes that differ.
+        """
+        if ids_BT.shape != mask_BT.shape or ids_BT.shape[1] > self.max_tokens:
+            raise ValueError(
+                f"ids are {tuple(ids_BT.shape)}, mask {tuple(mask_BT.shape)}; expected equal shapes [B, T] "
+                f"with T <= {self.max_tokens}"
+            )
+        hidden_BTE = self.module(input_ids=ids_BT, attention_mask=mask_BT.long()).last_hidden_state
+        missing = self.max_tokens - ids_BT.shape[1]
+        hidden_BTE = hidden_BTE.masked_fill(~mask_BT[..., None], 0)
+        return PromptEmbedding(F.pad(hidden_BTE, (0, 0, 0, missing)), F.pad(mask_BT, (0, missing)))
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> PromptEmbedding:
+        """Prompts -> states on the encoder's device. Raises InputError as ``tokenize`` does."""
+        ids_BT, mask_BT = self.tokenize(prompts)
+        return self.forward(ids_BT.to(self.device), mask_BT.to(self.device))
+
+    @staticmethod
+    def create(
+        corpus: Iterable[str],
+        dim: int = 128,
+        layers: int = 2,
+        heads: int = 4,
+        vocab: int = 512,
+        max_tokens: int = 48,
+        seed: int = 0,
+    ) -> PromptEncoder:
+        """A small tokenizer trained on ``corpus`` and a small untrained encoder; the same seed gives the same one.
+
+        Raises:
+            ValueError: ``dim`` is not a multiple of ``heads``, or ``vocab`` cannot hold every byte.
+        """
+        from transformers import UMT5Config, UMT5EncoderModel
+
+        if dim % heads:
+            raise ValueError(f"dim is {dim}; expected a multiple of heads ({heads})")
+        tokenizer = _train_tokenizer(corpus, vocab, max_tokens)
+        config = UMT5Config(
+            vocab_size=len(tokenizer), d_model=dim, d_kv=dim // heads, d_ff=2 * dim, num_layers=layers, num_heads=heads,
+            relative_attention_max_distance=max_tokens, dropout_rate=0.0, pad_token_id=PAD_ID, eos_token_id=EOS_ID,
+        )  # fmt: skip
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = UMT5EncoderModel(config)  # its final norm gives the states unit scale
+        return PromptEncoder(module.eval(), tokenizer, max_tokens)
+
+    @staticmethod
+    def from_pretrained(
+        directory: Path | str, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    ) -> PromptEncoder:
+        """Reads ``text_encoder/`` and ``tokenizer/`` of a local model directory; safetensors only, frozen.
+
+        Raises:
+            FileNotFoundError: one of the two folders is missing.
+        """
+        from transformers import AutoTokenizer, UMT5EncoderModel
+
+        directory = Path(directory)
+        for part in ("text_encoder", "tokenizer"):
+            if not (directory / part).is_dir():
+                raise FileNotFoundError(f"{directory} has no {part}/; expected a model directory in diffusers' layout")
+        tokenizer = AutoTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True)
+        module = UMT5EncoderModel.from_pretrained(
+            directory / "text_encoder", local_files_only=True, use_safetensors=True, dtype=dtype
+        )
+        module.eval().requires_grad_(False)
+        # umT5's own tokenizer declares no limit; Wan reads 512 tokens of it
+        max_tokens = min(tokenizer.model_max_length, WAN_MAX_TOKENS)
+        return PromptEncoder(module, tokenizer, max_tokens).to(device)
+
+    def save_pretrained(self, directory: Path | str) -> None:
+        """Writes ``text_encoder/`` and ``tokenizer/``, every file atomically."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        writers: dict[str, Any] = {"text_encoder": self.module, "tokenizer": self.tokenizer}
+        with tempfile.TemporaryDirectory(prefix=".prompts.", dir=directory) as temporary:
+            for part, writer in writers.items():
+                (directory / part).mkdir(exist_ok=True)
+                writer.save_pretrained(Path(temporary, part))
+                for file in Path(temporary, part).iterdir():
+                    os.replace(file, directory / part / file.name)
+
+
+def _train_tokenizer(corpus: Iterable[str], vocab: int, max_tokens: int) -> Any:
+    """Byte-level BPE, so that every text has tokens and no word is unknown; blind to case and width of letters."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    specials = [PAD, EOS]
+    if vocab < BYTES + len(specials):
+        raise ValueError(f"vocab is {vocab}; expected at least {BYTES + len(specials)}: every byte and {specials}")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(map(clean, corpus), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=[(EOS, EOS_ID)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, eos_token=EOS, model_max_length=max_tokens, padding_side="right"
+    )

@@ -1,0 +1,124 @@
+"""One chunk of video: few-step denoising through the cache, then the pass at t = 0 that commits its keys and values.
+
+Knows the network and the cache; knows nothing of pixels, garments as images, or time. Everything that is the same in
+every pass (time embeddings, roles, schedule) is computed once; noise and latents live in static buffers, and nothing
+in a pass makes the host wait for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from quickchange.cache import KVCache, Thread
+from quickchange.flow import TRAIN_TIMESTEPS, FewStepSchedule, to_x0
+from quickchange.model.attention import CONDITIONS, CachedAttention
+from quickchange.model.transformer import (
+    GARMENT_ROLE,
+    REFERENCE_ROLE,
+    VIDEO_ROLE,
+    TextContext,
+    TimeEmbedding,
+    WanTransformer,
+)
+
+
+class Rollout:
+    """Drives a transformer through a cache, chunk by chunk.
+
+    Args:
+        transformer: the network.
+        cache: an empty cache of the same size.
+        schedule: denoising steps.
+
+    Attributes:
+        last_input: noisy latents [B, C, F, H, W] that entered the last denoising step of the last chunk.
+    """
+
+    def __init__(self, transformer: WanTransformer, cache: KVCache, schedule: FewStepSchedule) -> None:
+        self.transformer, self.cache, self.levels = transformer, cache, schedule.levels
+        self.attention = CachedAttention(cache)
+        chunk, device = cache.config.chunk, cache.device
+
+        def at(level: float, frames: int) -> TimeEmbedding:
+            return transformer.embed_time(torch.full((1, frames), level * TRAIN_TIMESTEPS, device=device))
+
+        with torch.no_grad():
+            self._times = [at(level, chunk) for level in self.levels]
+            self._clean_chunk, self._clean_pair = at(0.0, chunk), at(0.0, CONDITIONS)
+        self._video_roles = torch.full((chunk,), VIDEO_ROLE, device=device)
+        self._pair_roles = torch.tensor([REFERENCE_ROLE, GARMENT_ROLE], device=device)
+        self._buffers: tuple[Tensor, Tensor] | None = None
+
+    def say(self, text: TextContext) -> None:
+        """A new prompt for what comes next; history stays. Conditions attend to the prompt too: follow with
+        ``conditions`` where there are any."""
+        self.cache.bump(Thread.TEXT)
+        self.cache.set_text(text)
+
+    @torch.no_grad()
+    def conditions(self, reference_BCFHW: Tensor, garment_BCFHW: Tensor, *given: Thread) -> None:
+        """Forwards [reference | garment], one clean latent frame each, jointly, and pins their keys and values.
+
+        Args:
+            given: threads whose version moves with this pass; at the first call both are given in any case.
+        """
+        if self.cache.versions.reference == 0:
+            given = (Thread.REFERENCE, Thread.GARMENT)
+        pair = torch.cat([reference_BCFHW, garment_BCFHW], 2)
+        if self._buffers is None:
+            shape = (len(pair), pair.shape[1], self.cache.config.chunk, *pair.shape[3:])
+            self._buffers = torch.empty(shape, device=pair.device), torch.empty(shape, device=pair.device)
+        self.cache.begin_conditions(*given)
+        self._forward(pair, self._clean_pair, self._pair_roles)
+        self.cache.commit()
+
+    @torch.no_grad()
+    def chunk(self, generator: torch.Generator, steps: int | None = None) -> Tensor:
+        """Generates the next chunk and commits it.
+
+        Args:
+            generator: source of noise, on the CPU: the same on every device.
+            steps: leave after this many denoising steps (self-forcing training); default all.
+
+        Returns:
+            Clean latents [B, C, F, H, W], float32; valid until the next call.
+
+        Raises:
+            RuntimeError: no conditions were given yet.
+        """
+        if self._buffers is None:
+            raise RuntimeError("no reference and garment yet; call conditions() before chunk()")
+        x, noise = self._buffers
+        self.cache.begin_chunk()
+        _fill_normal(x, generator)
+        levels = self.levels[:steps]
+        for level, time, following in zip(levels, self._times, (*levels[1:], 0.0), strict=False):
+            self.last_input = x
+            x0 = to_x0(x, self._forward(x, time, self._video_roles), level)
+            if following > 0:  # back to the next level with fresh noise, as in training of the student
+                _fill_normal(noise, generator)
+                x = torch.lerp(x0, noise, following)
+        self._forward(x0, self._clean_chunk, self._video_roles)
+        self.cache.commit()
+        return x0
+
+    @torch.no_grad()
+    def recompute(self, latents_BCFHW: Sequence[Tensor]) -> None:
+        """Writes already generated chunks into the cache again, oldest first, under what is in force now."""
+        for latents in latents_BCFHW:
+            self.cache.begin_chunk()
+            self._forward(latents, self._clean_chunk, self._video_roles)
+            self.cache.commit()
+
+    def _forward(self, x_BCFHW: Tensor, time: TimeEmbedding, roles_F: Tensor) -> Tensor:
+        return self.transformer(x_BCFHW, time, self.cache.text, self.attention, roles_F)
+
+
+def _fill_normal(buffer: Tensor, generator: torch.Generator) -> None:
+    if buffer.device.type == "cpu":
+        buffer.normal_(generator=generator)
+    else:
+        buffer.copy_(torch.randn(buffer.shape, generator=generator), non_blocking=True)

@@ -1,0 +1,222 @@
+"""A session: one endless stream of a person, and the controls that change it while it runs.
+
+Controls return a sequence id at once and take effect at the next chunk border; of several controls of one kind the
+latest wins. Every chunk says which id it obeys. A garment switch is one transition: the last shown frame is encoded
+anew, the cache is rescheduled (cache/reschedule.py), a new segment starts with a new decoder state.
+
+Memory is constant: the session keeps the last frame, a few latents, and the cache.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quickchange.cache import NEW_REFERENCE, VARIANTS, KVCache, Moves, Source, reschedule
+from quickchange.cache.reschedule import Refresh
+from quickchange.rollout import Rollout
+
+if TYPE_CHECKING:
+    from quickchange.images import ImageLike
+    from quickchange.studio import Studio
+
+KEPT_CHUNKS = 4  # generated latents kept for recomputation (12 latent frames, as LongLive's recache)
+RANDOM_FRAMES = 32  # frames kept for the "random reference" ablation
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of the stream.
+
+    Attributes:
+        frames: uint8 [T, H, W, 3], RGB.
+        obeys: sequence id of the latest control that these frames obey; 0 before the first.
+        start: number of the first frame in the stream. segment: number of the segment, from 0.
+    """
+
+    frames: NDArray[np.uint8]
+    obeys: int
+    start: int
+    segment: int
+
+
+@dataclass(frozen=True)
+class _Pending:
+    sequence: int
+    value: Any
+
+
+class Session:
+    """See the module header; made by ``Studio.open``. Iterate for chunks; a context manager.
+
+    Controls may be called from another thread than the one that iterates.
+    """
+
+    def __init__(
+        self, studio: Studio, cache: KVCache, reference: Tensor, garment: Tensor, prompt: str, seed: int, variant: str
+    ) -> None:
+        self._studio, self._codec, self._cache = studio, studio.components.codec, cache
+        self._rollout = Rollout(studio.components.transformer, cache, studio.components.stream.schedule())
+        self._generator = torch.Generator().manual_seed(seed)
+        self._original = self._reference = reference
+        self._garment = garment
+        self._moves = VARIANTS[variant]
+        self._decoder = self._codec.new_state()
+        self._latents: deque[Tensor] = deque(maxlen=KEPT_CHUNKS)
+        self._frames: deque[Tensor] = deque(maxlen=RANDOM_FRAMES)
+        self._lock = threading.Lock()
+        self._running = threading.Event()
+        self._running.set()
+        self._pending: dict[str, _Pending] = {}
+        self._sequence = self._obeyed = self._shown = 0
+        self._closed = False
+        self._rollout.say(studio.encode_prompt(prompt))
+        self._rollout.conditions(reference, garment)
+
+    # -- controls ------------------------------------------------------------------------------------------------------
+
+    def wear(self, garment: ImageLike, *, cutout: bool = True) -> int:
+        """Changes the garment from the next chunk on.
+
+        Args:
+            garment: path, PIL image or uint8 array; a product shot or a photo.
+            cutout: remove the background first.
+
+        Returns:
+            Sequence id; the first chunk whose ``obeys`` reaches it wears the garment.
+
+        Raises:
+            InputError: not a usable image. RuntimeError: the session is closed.
+        """
+        return self._submit("garment", self._studio.encode_garment(garment, cutout=cutout))
+
+    def say(self, prompt: str) -> int:
+        """Changes the prompt from the next chunk on; the picture goes on. Returns a sequence id."""
+        return self._submit("prompt", self._studio.encode_prompt(prompt))
+
+    def reference(self, person: ImageLike) -> int:
+        """Changes the person from the next chunk on, which is a cut. Returns a sequence id."""
+        return self._submit("reference", self._studio.encode_reference(person))
+
+    def pause(self) -> None:
+        """Stops generation at the next chunk border: whoever iterates waits there for ``resume`` or ``close``."""
+        self._running.clear()
+
+    def resume(self) -> None:
+        """Goes on after ``pause``; picture and cache are where they were."""
+        self._running.set()
+
+    def close(self) -> None:
+        """Ends the stream; iteration stops at the next chunk border. May be called twice."""
+        self._closed = True
+        self._running.set()
+
+    @property
+    def cache(self) -> KVCache:
+        """The session's cache, to look at."""
+        return self._cache
+
+    def _submit(self, kind: str, value: Any) -> int:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the session is closed; open a new one with Studio.open")
+            self._sequence += 1
+            self._pending[kind] = _Pending(self._sequence, value)
+            return self._sequence
+
+    # -- stream --------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self
+
+    def __next__(self) -> Chunk:
+        """Applies pending controls, generates and decodes one chunk."""
+        self._running.wait()
+        if self._closed:
+            raise StopIteration
+        with torch.inference_mode():
+            self._apply_pending()
+            latents = self._rollout.chunk(self._generator)
+            self._latents.append(latents.clone())
+            frames = self._codec.decode(latents, self._decoder)
+            # Copied: a view would keep the whole chunk alive.
+            self._frames.extend(frames[:, :, [0, -1]].clone().split(1, 2))
+            pixels = ((frames[0].float() + 1) * 127.5).round_().clamp_(0, 255).byte().permute(1, 2, 3, 0).cpu().numpy()
+        chunk = Chunk(pixels, self._obeyed, self._shown, self._cache.segment)
+        self._shown += len(pixels)
+        return chunk
+
+    def _apply_pending(self) -> None:
+        with self._lock:
+            pending, self._pending = self._pending, {}
+        if not pending:
+            return
+        if "prompt" in pending:
+            self._rollout.say(pending["prompt"].value)
+        if "garment" in pending:
+            self._garment = pending["garment"].value
+        if "reference" in pending:
+            self._reference = self._original = pending["reference"].value
+            moves: Moves = (Refresh(), *NEW_REFERENCE) if "garment" in pending else NEW_REFERENCE
+            self._switch(moves)
+        elif "garment" in pending:
+            # Before the first frame there is nothing to go on from: only the conditions change.
+            self._switch(self._moves if self._frames else (Refresh(), *NEW_REFERENCE[1:]))
+        elif "prompt" in pending:
+            self._rollout.conditions(self._reference, self._garment)
+        self._obeyed = max(p.sequence for p in pending.values())
+
+    def _switch(self, moves: Moves) -> None:
+        if reschedule(moves, self._cache, _SwitchActions(self)).new_segment:
+            self._decoder = self._codec.new_state()
+            self._latents.clear()
+
+
+class _SwitchActions:
+    """What a switch asks of the session (cache/reschedule.py)."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def reference(self, source: Source) -> Tensor:
+        s = self._session
+        match source:
+            case Source.LAST_FRAME:
+                s._reference = s._codec.encode(s._frames[-1])
+            case Source.LAST_LATENT:
+                s._reference = s._latents[-1][:, :, -1:]
+            case Source.ORIGINAL:
+                s._reference = s._original
+            case Source.RANDOM:
+                pick = int(torch.randint(len(s._frames), (1,), generator=s._generator))
+                s._reference = s._codec.encode(s._frames[pick])
+            case Source.CURRENT:
+                pass
+        return s._reference
+
+    def garment(self) -> Tensor:
+        return self._session._garment
+
+    def forward_conditions(self, reference_BCFHW: Tensor, garment_BCFHW: Tensor) -> None:
+        self._session._rollout.conditions(reference_BCFHW, garment_BCFHW)
+
+    def recompute_history(self, frames: int) -> None:
+        s = self._session
+        chunks = list(s._latents)[-(frames // s._cache.config.chunk) :]
+        s._rollout.recompute(chunks)
+
+

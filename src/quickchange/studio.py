@@ -1,0 +1,169 @@
+"""The studio: a model directory, loaded and warm, that opens sessions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quickchange.cache import VARIANTS, CacheConfig, KVCache
+from quickchange.components import Components
+from quickchange.images import ImageLike, cut_out, fit_garment, fit_reference, load_image
+from quickchange.model.rope import RotaryEmbedding
+from quickchange.model.transformer import TextContext
+from quickchange.session import Session
+
+if TYPE_CHECKING:
+    from quickchange.cache import EvictionPolicy
+
+
+class Studio:
+    """Opens sessions over one set of weights.
+
+    Args:
+        components: what ``Components.from_pretrained`` loads.
+        device: torch device. dtype: of the transformer and its cache; the codec stays in float32.
+    """
+
+    def __init__(self, components: Components, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> None:
+        self.components, self.device, self.dtype = components, torch.device(device), dtype
+        transformer = components.transformer.to(self.device, dtype)
+        # Sinusoids need more digits than bfloat16 has; these two run once per schedule, not per pass.
+        transformer.condition_embedder.time_embedder.float()
+        transformer.condition_embedder.time_proj.float()
+        components.codec.to(self.device)
+        components.prompts.to(self.device)
+        stream, config, spatial = components.stream, transformer.config, components.codec.spatial
+        for name in ("width", "height"):
+            if getattr(stream, name) % spatial:
+                raise ValueError(f"{name} is {getattr(stream, name)}; this codec needs a multiple of {spatial}")
+        grid = transformer.token_grid(stream.height // spatial, stream.width // spatial)
+        self._rotary = RotaryEmbedding(config.attention_head_dim, grid, theta=config.rope_theta, device=self.device)
+        self._cache_config = CacheConfig(
+            layers=config.num_layers,
+            heads=config.num_attention_heads,
+            head_dim=config.attention_head_dim,
+            tokens_per_frame=self._rotary.tokens_per_frame,
+            window=stream.window,
+            chunk=stream.chunk,
+            sink=stream.sink,
+        )
+
+    @staticmethod
+    def from_pretrained(
+        directory: Path | str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None, warm: bool = True
+    ) -> Studio:
+        """Loads a model directory (diffusers layout) and runs every live path once.
+
+        Args:
+            dtype: default bfloat16 on an accelerator, float32 on a CPU.
+            warm: run ``warm_up``.
+
+        Raises:
+            FileNotFoundError: the directory or a part of it is missing.
+        """
+        if dtype is None:
+            dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
+        studio = Studio(Components.from_pretrained(directory), device, dtype)
+        if warm:
+            studio.warm_up()
+        return studio
+
+    def save_pretrained(self, directory: Path | str) -> None:
+        """Writes the model directory, transformer in this studio's dtype."""
+        self.components.save_pretrained(directory, self.dtype)
+
+    @property
+    def width(self) -> int:
+        return self.components.stream.width
+
+    @property
+    def height(self) -> int:
+        return self.components.stream.height
+
+    @property
+    def fps(self) -> int:
+        return self.components.stream.fps
+
+    def open(
+        self,
+        reference: ImageLike,
+        garment: ImageLike,
+        prompt: str = "",
+        seed: int = 0,
+        *,
+        variant: str = "full",
+        cutout: bool = True,
+        policy: EvictionPolicy | None = None,
+    ) -> Session:
+        """Starts a stream.
+
+        Args:
+            reference: image of the person: path, PIL image or uint8 array.
+            garment: what to wear at first.
+            prompt: what happens; should not describe garments.
+            seed: same seed and same controls give the same frames, bit for bit, on one machine.
+            variant: how garment switches reschedule the cache, see ``VARIANTS``.
+            cutout: remove the garment's background.
+            policy: what leaves the cache when it is full; default first in, first out, behind the sink.
+
+        Raises:
+            InputError: an image that cannot be used. ValueError: unknown variant.
+        """
+        if variant not in VARIANTS:
+            raise ValueError(f"variant is {variant!r}; expected one of {', '.join(VARIANTS)}")
+        cache = KVCache(self._cache_config, self._rotary, device=self.device, dtype=self.dtype, policy=policy)
+        pair = self.encode_reference(reference), self.encode_garment(garment, cutout=cutout)
+        with torch.inference_mode():
+            return Session(self, cache, *pair, prompt, seed, variant)
+
+    def warm_up(self) -> None:
+        """Runs everything a live stream can run, a switch with a full cache and a new prompt included."""
+        stream = self.components.stream
+        blank = np.full((stream.height, stream.width, 3), 255, np.uint8)
+        with self.open(blank, blank, "", cutout=False) as session:
+            for _ in range(stream.window // stream.chunk + 1):
+                next(session)
+            session.wear(blank, cutout=False)
+            next(session)
+            session.say("")
+            next(session)
+
+    @torch.inference_mode()
+    def encode_prompt(self, prompt: str) -> TextContext:
+        """Cross-attention keys and values of a prompt."""
+        return self.components.transformer.embed_text(self.components.prompts.encode([prompt]).hidden_BTE)
+
+    def encode_reference(self, person: ImageLike) -> Tensor:
+        """Latent [1, C, 1, H, W] of a person's image, resized and cropped to the stream's size."""
+        return self._encode(fit_reference(load_image(person), self.width, self.height))
+
+    def encode_garment(self, garment: ImageLike, *, cutout: bool = True) -> Tensor:
+        """Latent [1, C, 1, H, W] of a garment's image, placed on white as in training."""
+        return self._encode(self.fit_garment(garment, cutout=cutout))
+
+    def fit_garment(self, garment: ImageLike, *, cutout: bool = True) -> NDArray[np.uint8]:
+        """The garment as the model will see it: uint8 [H, W, 3]."""
+        rgb = load_image(garment)
+        if rgb.shape[:2] == (self.height, self.width) and not cutout:
+            return rgb
+        if cutout:
+            rgb, alpha = cut_out(rgb)
+        else:
+            alpha = np.full(rgb.shape[:2], 255, np.uint8)
+        return fit_garment(rgb, alpha, self.width, self.height)
+
+    @torch.inference_mode()
+    def _encode(self, image: NDArray[np.uint8]) -> Tensor:
+        frame = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None, :, None].float() / 127.5 - 1
+        return self.components.codec.encode(frame).float()
+
+
+def default_threads() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

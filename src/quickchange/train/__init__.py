@@ -1,0 +1,1 @@
+"""Training: codec, teacher, teacher forcing, distillation; one loop, one recipe file."""

@@ -1,0 +1,149 @@
+"""Training data: rendered shards -> pixels for the codec, latents for everything after it.
+
+The held-out split is a function of the seed alone, so no run ever trains on what another run is judged by.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from torch import Tensor
+from tqdm import tqdm
+
+from quickchange.files import save_safetensors_atomic
+from quickchange.model.codec import Codec
+from quickchange.world.shards import read_shard
+
+HELD_OUT_SHARE = 20  # one seed in twenty
+_MIRROR = {"left": "right", "right": "left"}
+
+
+def held_out(seed: int) -> bool:
+    """Whether a seed belongs to the evaluation split."""
+    return int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:4], "big") % HELD_OUT_SHARE == 0
+
+
+def mirror_text(text: str) -> str:
+    """The prompt of the mirrored clip: left and right change places."""
+    return re.sub(r"\b(left|right)\b", lambda m: _MIRROR[m.group()], text)
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Pixels in memory. video u8 [N, T, H, W, 3]; ids u8 [N, T, H, W]; reference, garment u8 [N, H, W, 3];
+    prompts: (dynamic, static) per clip; seeds."""
+
+    video: NDArray[np.uint8]
+    ids: NDArray[np.uint8]
+    reference: NDArray[np.uint8]
+    garment: NDArray[np.uint8]
+    prompts: list[tuple[str, str]]
+    seeds: list[int]
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+
+def load_clips(folder: Path, *, limit: int | None = None, keep_held_out: bool = False) -> Clips:
+    """Reads all shards of a folder (training split unless ``keep_held_out``).
+
+    Raises:
+        FileNotFoundError: no shard in ``folder``.
+    """
+    paths = sorted(folder.glob("shard-*.tar"))
+    if not paths:
+        raise FileNotFoundError(f"no shard-*.tar in {folder}; make some with `quickchange world render --out {folder}`")
+    columns: list[list[NDArray[np.uint8]]] = [[], [], [], []]
+    prompts, seeds = [], []
+    for clip in tqdm((c for path in paths for c in read_shard(path)), desc="read clips", unit="clip"):
+        if held_out(clip.spec.seed) is not keep_held_out:
+            continue
+        for column, value in zip(columns, (clip.frames, clip.ids, clip.reference, clip.garment), strict=True):
+            column.append(value)
+        prompts.append((clip.prompt.dynamic, clip.prompt.static))
+        seeds.append(clip.spec.seed)
+        if limit is not None and len(seeds) >= limit:
+            break
+    return Clips(*(np.stack(column) for column in columns), prompts=prompts, seeds=seeds)
+
+
+def to_float(frames: NDArray[np.uint8]) -> Tensor:
+    """u8 [..., T, H, W, 3] -> float32 [..., 3, T, H, W] in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -4))).float().div_(127.5).sub_(1)
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Encoded clips, mirrored copies included. All float16.
+
+    video [N, C, F, H, W]; reference, worn, garment [N, C, 1, H, W], where ``worn`` is the reference after one more
+    trip through the codec, as references after a live switch are; prompts (dynamic, static).
+    """
+
+    video: Tensor
+    reference: Tensor
+    worn: Tensor
+    garment: Tensor
+    prompts: list[tuple[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.video)
+
+    def channel_std(self) -> tuple[float, ...]:
+        """Standard deviation of every channel over the videos."""
+        return tuple(self.video[::2].float().std((0, 2, 3, 4)).tolist())
+
+
+@torch.no_grad()
+def encode_clips(clips: Clips, codec: Codec, device: torch.device, batch: int = 16) -> Latents:
+    """Encodes clips and their mirror images."""
+    columns: dict[str, list[Tensor]] = {"video": [], "reference": [], "worn": [], "garment": []}
+    prompts = []
+    for mirrored, start in tqdm(list(_batches(len(clips), batch)), desc="encode", unit="batch"):
+        part = slice(start, start + batch)
+        video, reference, garment = (
+            (x.flip(-1) if mirrored else x).to(device)
+            for x in (
+                to_float(clips.video[part]),
+                to_float(clips.reference[part, None]),
+                to_float(clips.garment[part, None]),
+            )
+        )
+        first = codec.encode(reference)
+        encoded = {
+            "video": codec.encode(video),
+            "reference": first,
+            "worn": codec.encode(codec.decode(first, codec.new_state())),
+            "garment": codec.encode(garment),
+        }
+        for name, value in encoded.items():
+            columns[name].append(value.half().cpu())
+        texts = clips.prompts[part]
+        prompts += [(mirror_text(a), mirror_text(b)) for a, b in texts] if mirrored else texts
+    return Latents(**{k: torch.cat(v) for k, v in columns.items()}, prompts=prompts)
+
+
+def _batches(count: int, batch: int) -> Iterator[tuple[bool, int]]:
+    for start in range(0, count, batch):
+        yield False, start
+        yield True, start
+
+
+def save_latents(latents: Latents, path: Path) -> None:
+    tensors = {k: getattr(latents, k) for k in ("video", "reference", "worn", "garment")}
+    save_safetensors_atomic(tensors, path, {"prompts": json.dumps(latents.prompts)})
+
+
+def load_latents(path: Path) -> Latents:
+    with safe_open(path, "pt") as opened:
+        prompts = [(a, b) for a, b in json.loads(opened.metadata()["prompts"])]
+        return Latents(**{k: opened.get_tensor(k) for k in opened.keys()}, prompts=prompts)  # noqa: SIM118

@@ -1,0 +1,152 @@
+"""Student stage 2: self-forcing distribution matching with reweighted gradients (METHOD section 5).
+
+The student streams its own clip chunk by chunk through the real cache, leaving every chunk at one random exit step.
+The gradient goes through that step only. It is recomputed for all chunks at once in the teacher-forcing layout with a
+detached past, which equals the cached pass (tested) and costs one forward instead of one per chunk.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from quickchange import flow
+from quickchange.components import Components
+from quickchange.model.transformer import TextContext, WanTransformer
+from quickchange.train.config import StageConfig
+from quickchange.train.data import Latents
+from quickchange.train.optim import apply_gradients, make_optimizers, rate_factor
+from quickchange.train.rewards import DetailReward, Reward, chunk_weights
+from quickchange.train.sft import Batch, LatentStage, teacher_velocity
+from quickchange.train.teacher_forcing import forcing_velocity, make_rollout, sample_stream
+
+
+class DmdStage(LatentStage):
+    """Options of ``LatentStage`` and: ``critic_ratio`` (5), ``critic_rate``, ``guidance`` (3.0), ``tau`` (0.2).
+
+    Args:
+        teacher: network of the teacher stage, frozen; also the critic's start.
+    """
+
+    name = "dmd"
+
+    def __init__(
+        self,
+        components: Components,
+        teacher: WanTransformer,
+        latents: Latents,
+        config: StageConfig,
+        device: torch.device,
+        export: Callable[[], None],
+        reward: Reward | None = None,
+    ) -> None:
+        components.prompts.module.requires_grad_(False)
+        super().__init__(components, latents, config, device, export)
+        self.teacher = teacher.requires_grad_(False)
+        self.critic = copy.deepcopy(teacher).requires_grad_(True)
+        self.kept: dict[str, nn.Module] = {"critic": self.critic}
+        option = config.options.get
+        self.ratio, self.guidance = int(option("critic_ratio", 5)), float(option("guidance", 3.0))
+        self.tau, self.reward = float(option("tau", 0.2)), reward or DetailReward()
+        critic_config = StageConfig(
+            steps=config.steps, batch=config.batch, learning_rate=float(option("critic_rate", config.learning_rate)), betas=config.betas
+        )
+        self.critic_optimizers = make_optimizers([self.critic], critic_config)
+
+    def all_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [*self.optimizers, *self.critic_optimizers]
+
+    @torch.no_grad()
+    def roll_out(self, batch: Batch, exit_step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Streams a clip, leaving each chunk after step ``exit_step``. Returns the clip and, for every chunk, the noisy
+        input of its last step; both [B, C, F, H, W]."""
+        rollout = make_rollout(self, len(batch.video_BCFHW))
+        rollout.say(self.text(batch.prompts))
+        rollout.conditions(batch.conditions_BCFHW[:, :, :1], batch.conditions_BCFHW[:, :, 1:])
+        clean, noisy = [], []
+        for _ in range(batch.video_BCFHW.shape[2] // self.components.stream.chunk):
+            clean.append(rollout.chunk(generator, steps=exit_step + 1).float().clone())
+            noisy.append(rollout.last_input.float().clone())
+        return torch.cat(clean, 2), torch.cat(noisy, 2)
+
+    def _exit_step(self, generator: torch.Generator) -> int:
+        return int(torch.randint(len(self.components.stream.timesteps), (1,), generator=generator))
+
+    def _score_level(self, count: int, generator: torch.Generator) -> Tensor:
+        return flow.sample_levels((count,), self.shift, generator).clamp(0.02, 0.98).to(self.device)
+
+    def _context(self, network: WanTransformer, prompts: list[str]) -> TextContext:
+        return network.embed_text(self.components.prompts.encode(prompts)[0])
+
+    def critic_step(self, step: int, turn: int, generator: torch.Generator) -> Tensor:
+        """Fits the critic to what the student makes now."""
+        batch = self.batch(step, 1 + turn)
+        with self.autocast():
+            clip, _ = self.roll_out(batch, self._exit_step(generator), generator)
+            level = self._score_level(len(clip), generator)
+            noise = torch.randn(clip.shape, generator=generator).to(clip)
+            x = flow.add_noise(clip, noise, level.view(-1, 1, 1, 1, 1))
+            text = self._context(self.critic, batch.prompts)
+            v = teacher_velocity(self, x, level, batch.conditions_BCFHW, text, self.critic)
+        loss = (v.float() - flow.velocity(clip, noise)).square().mean()
+        loss.backward()
+        apply_gradients(self.critic_optimizers, list(self.critic.parameters()), rate_factor(step, self.config))
+        return loss.detach()
+
+    def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        batch = self.batch(step)
+        exit_step = self._exit_step(generator)
+        level = self.components.stream.schedule().levels[exit_step]
+        with self.autocast():
+            clip, noisy = self.roll_out(batch, exit_step, generator)
+            levels = torch.full((len(clip), clip.shape[2]), level, device=self.device)
+            x0 = flow.to_x0(noisy, forcing_velocity(self, batch, clip, noisy, levels, 1, detach_history=True).float(), level)
+            gradient = self._gradient(x0.detach(), batch, generator)
+        per_frame = 0.5 * (x0 - (x0 - gradient).detach()).square().mean((1, 3, 4))  # [B, F]
+        weights = self._weights(clip, batch)
+        chunk = self.components.stream.chunk
+        return {
+            "loss": (per_frame * weights.repeat_interleave(chunk, 1)).mean(),
+            "score_gap": gradient.abs().mean(),
+            "worst_weight": weights.max(1).values.mean(),
+        }
+
+    @torch.no_grad()
+    def _gradient(self, x0: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Normalised difference of the fake and the (guided) real score's clean estimates."""
+        level = self._score_level(len(x0), generator)
+        at = level.view(-1, 1, 1, 1, 1)
+        x = flow.add_noise(x0, torch.randn(x0.shape, generator=generator).to(x0), at)
+        blank = batch.conditions_BCFHW.clone()
+        blank[:, :, 1:] = 0
+
+        def clean(network: WanTransformer, conditions: Tensor, prompts: list[str]) -> Tensor:
+            v = teacher_velocity(self, x, level, conditions, self._context(network, prompts), network)
+            return flow.to_x0(x, v.float(), at)
+
+        fake = clean(self.critic, batch.conditions_BCFHW, batch.prompts)
+        real = clean(self.teacher, batch.conditions_BCFHW, batch.prompts)
+        if self.guidance != 1:
+            free = clean(self.teacher, blank, [""] * len(x0))
+            real = free + self.guidance * (real - free)
+        scale = (x0 - real).abs().mean((1, 2, 3, 4), keepdim=True).clamp_min(1e-4)
+        return (fake - real) / scale
+
+    @torch.no_grad()
+    def _weights(self, clip: Tensor, batch: Batch) -> Tensor:
+        codec = self.components.codec
+        frames = codec.decode(clip, codec.new_state())
+        reference = codec.decode(batch.conditions_BCFHW[:, :, :1], codec.new_state())[:, :, 0]
+        return chunk_weights(self.reward(frames, reference), self.components.stream.chunk, codec.temporal, self.tau)
+
+    def update(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        critic = [self.critic_step(step, turn, generator) for turn in range(self.ratio)]
+        return {**super().update(step, generator), "critic_loss": torch.stack(critic).mean()}
+
+    @torch.no_grad()
+    def sample(self, path: Path) -> None:
+        sample_stream(self, path)

@@ -1,0 +1,105 @@
+"""Student stage 1: in-context teacher forcing (METHOD section 4).
+
+A clean and a noisy copy of the clip in one sequence; every noisy chunk sees the clean past and is denoised at a level
+of its own. To make the student stand its own output, the clean past may carry a little noise (``history_noise``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from quickchange import flow
+from quickchange.cache import CacheConfig, KVCache
+from quickchange.model.attention import CONDITIONS, TeacherForcingAttention
+from quickchange.rollout import Rollout
+from quickchange.train.sft import Batch, LatentStage, save_clip_sheet
+from quickchange.model.transformer import GARMENT_ROLE, REFERENCE_ROLE, VIDEO_ROLE
+
+
+class TeacherForcingStage(LatentStage):
+    """Options of ``LatentStage`` and: ``copies`` noisy copies per clean clip; ``history_noise``."""
+
+    name = "tf"
+
+    def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        batch = self.batch(step)
+        video = batch.video_BCFHW
+        copies, chunk = int(self.config.options.get("copies", 2)), self.components.stream.chunk
+        levels = flow.sample_levels((len(video), copies * video.shape[2] // chunk), self.shift, generator)
+        levels_BK = levels.repeat_interleave(chunk, 1).to(video)
+        clean = video.repeat(1, 1, copies, 1, 1)
+        noise = torch.randn(clean.shape, generator=generator).to(video)
+        x = flow.add_noise(clean, noise, levels_BK[:, None, :, None, None])
+        with self.autocast():
+            v = forcing_velocity(self, batch, self._history(video, generator), x, levels_BK, copies)
+        return {"loss": (v.float() - flow.velocity(clean, noise)).square().mean()}
+
+    def _history(self, video: Tensor, generator: torch.Generator) -> Tensor:
+        greatest = float(self.config.options.get("history_noise", 0.3))
+        draw = torch.rand((2, len(video), 1, 1, 1, 1), generator=generator).to(video)
+        spread = video.std((2, 3, 4), keepdim=True)
+        noise = torch.randn(video.shape, generator=generator).to(video)
+        return video + noise * spread * draw[0] * greatest * (draw[1] < 0.5)
+
+    @torch.no_grad()
+    def sample(self, path: Path) -> None:
+        sample_stream(self, path)
+
+
+def forcing_velocity(
+    stage: LatentStage,
+    batch: Batch,
+    history_BCFHW: Tensor,
+    x_BCFHW: Tensor,
+    levels_BK: Tensor,
+    copies: int,
+    detach_history: bool = False,
+) -> Tensor:
+    """Velocity of ``copies`` noisy clips laid end to end in ``x_BCFHW``, each chunk given the clean ``history_BCFHW``.
+
+    With ``detach_history`` no gradient flows through the past's keys and values, as when they come from a cache.
+    """
+    frames, chunk = history_BCFHW.shape[2], stage.components.stream.chunk
+    past = frames - chunk
+    device = x_BCFHW.device
+    attention = TeacherForcingAttention(stage.rotary, frames, chunk, copies, detach_clean=detach_history)
+    sequence = torch.cat([batch.conditions_BCFHW, history_BCFHW[:, :, :past], x_BCFHW], 2)
+    timesteps = torch.cat([levels_BK.new_zeros(len(levels_BK), CONDITIONS + past), levels_BK], 1) * 1000
+    roles = torch.tensor([REFERENCE_ROLE, GARMENT_ROLE] + [VIDEO_ROLE] * (past + copies * frames), device=device)
+    out = stage.model(sequence, stage.model.embed_time(timesteps), stage.text(batch.prompts), attention, roles)
+    return out[:, :, CONDITIONS + past :]
+
+
+def make_rollout(stage: LatentStage, batch: int) -> Rollout:
+    """A fresh streaming rollout of the stage's network, as at inference."""
+    stream, c = stage.components.stream, stage.model.config
+    config = CacheConfig(
+        layers=c.num_layers,
+        heads=c.num_attention_heads,
+        head_dim=c.attention_head_dim,
+        tokens_per_frame=stage.rotary.tokens_per_frame,
+        window=stream.window,
+        chunk=stream.chunk,
+        sink=stream.sink,
+    )
+    cache = KVCache(config, batch=batch, device=stage.device, dtype=torch.bfloat16, rotary=stage.rotary)
+    return Rollout(stage.model, cache, stream.schedule())
+
+
+@torch.no_grad()
+def sample_stream(stage: LatentStage, path: Path) -> None:
+    """Streams four training clips through the cache with the few-step schedule, beside the truth."""
+    count = min(4, len(stage.latents))
+    index = torch.arange(count) * 2
+    video = stage.latents.video[index].float().to(stage.device)
+    conditions = torch.cat([stage.latents.reference[index], stage.latents.garment[index]], 2).float().to(stage.device)
+    generator = torch.Generator().manual_seed(0)
+    with stage.autocast():
+        rollout = make_rollout(stage, count)
+        rollout.say(stage.text([stage.latents.prompts[i][0] for i in index.tolist()]))
+        rollout.conditions(conditions[:, :, :1], conditions[:, :, 1:])
+        chunks = [rollout.chunk(generator).float() for _ in range(video.shape[2] // stage.components.stream.chunk)]
+    save_clip_sheet(stage.components, conditions, [torch.cat(chunks, 2), video], path)

@@ -1,0 +1,73 @@
+"""Where the camera stands, so that a framing shows the same part of every body at every picture shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from quickchange.world.assets import Floats
+from quickchange.world.body import Body
+from quickchange.world.geometry import look_at, orthographic, perspective
+from quickchange.world.spec import CameraSpec
+
+FIELD_OF_VIEW = np.radians(20)
+HEADROOM = 0.065  # of the visible height, above the hair
+HAIR = 0.15  # decimetres that hair adds to the crown
+# Visible height and the least visible width, in heights from the hip joints to the crown.
+BUST, BUST_WIDTH = 1.34, 0.74
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A camera: `matrix` f32[4,4] from world to clip space, and the eye's position."""
+
+    matrix: Floats
+    eye: Floats
+
+
+@dataclass(frozen=True)
+class Window:
+    """What is seen in the plane of the body: its centre's height and its height, in decimetres."""
+
+    centre: float
+    height: float
+
+
+def window(body: Body, framing: str, aspect: float) -> Window:
+    """The part of the plane z = 0 that `framing` shows at `aspect` (width / height)."""
+    if framing == "bust":
+        span = body.top + HAIR - body.hip
+        height = max(BUST * span, BUST_WIDTH * span / aspect)
+        return Window(body.top + HAIR + HEADROOM * height - height / 2, height)
+    share, middle = {"full": (1.18, 0.5), "knee": (0.86, 0.62), "upper": (0.58, 0.74)}[framing]
+    return Window(body.floor + middle * body.height, share * body.height * max(1.0, 0.5625 / aspect))
+
+
+def clip_view(body: Body, camera: CameraSpec, aspect: float, seconds: float) -> View:
+    """The perspective camera of a clip."""
+    seen = window(body, camera.framing, aspect)
+    height = seen.height / camera.zoom
+    target = np.array([camera.shift[0] * height, seen.centre + camera.shift[1] * height, 0.0])
+    azimuth = camera.azimuth + camera.azimuth_rate * seconds
+    flat = np.cos(camera.elevation)
+    direction = np.array([np.sin(azimuth) * flat, np.sin(camera.elevation), np.cos(azimuth) * flat])
+    eye = target + direction * (height / 2 / np.tan(FIELD_OF_VIEW / 2))
+    return View(perspective(FIELD_OF_VIEW, aspect, 1, 400) @ look_at(eye, target), eye.astype(np.float32))
+
+
+def product_view(seen: Window, aspect: float) -> View:
+    """The straight-on orthographic camera of product shots."""
+    half = seen.height / 2
+    target, eye = np.array([0, seen.centre, 0.0]), np.array([0, seen.centre, 40.0])
+    return View(orthographic(half * aspect, half, 1, 100) @ look_at(eye, target), eye.astype(np.float32))
+
+
+def fit(seen: Window, points: Floats, aspect: float, margin: float) -> Window:
+    """`seen`, zoomed out about the points' middle just enough that points f32[n,3] keep `margin` (of the height)."""
+    low, high = points.min(0), points.max(0)
+    room = 1 - 2 * margin
+    half_width = float(np.abs(points[:, 0]).max())
+    height = max(seen.height, 2 * half_width / (aspect * (1 - 2 * margin / aspect)), float(high[1] - low[1]) / room)
+    centre = float(np.clip(seen.centre, high[1] - height * room / 2, low[1] + height * room / 2))
+    return Window(centre, height)

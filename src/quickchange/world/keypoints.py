@@ -1,0 +1,61 @@
+"""COCO-17 keypoints of a posed body."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickchange.world.assets import Floats
+from quickchange.world.body import Body
+from quickchange.world.camera import View
+from quickchange.world.spec import Label
+
+NAMES = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+         "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+         "right_ankle")  # fmt: skip
+OUTSIDE, HIDDEN, VISIBLE = 0, 1, 2
+
+
+class Keypoints:
+    """Where the keypoints sit on a body: rest-pose points, each bound to one bone."""
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        bone, joints, heads = body.assets.bone, body.joints, body.heads
+        eye = joints["l-eye"]
+        face = body.vertices[np.unique(body.assets.faces["body"])]
+        near = face[(np.abs(face[:, 1] - (eye[1] - 0.45)) < 0.3) & (np.abs(face[:, 0]) < 0.3)]
+        head = face[np.abs(face[:, 1] - eye[1] + 0.15) < 0.25]
+        ear = head[(np.abs(head[:, 0]) < 1.2) & (head[:, 2] < eye[2] - 0.3)]
+        ear = ear[np.argmax(ear[:, 0])]
+        points = [(near[np.argmax(near[:, 2])], "head"), (eye, "head"), (joints["r-eye"], "head"), (ear, "head"),
+                  (ear * np.array([-1, 1, 1]), "head")]  # fmt: skip
+        for joint, bones in (("shoulder", "upperarm01"), ("elbow", "lowerarm01"), ("hand", "wrist"),
+                             ("upper-leg", "upperleg01"), ("knee", "lowerleg01"), ("ankle", "foot")):  # fmt: skip
+            points += [(joints[f"{side}-{joint}"], f"{bones}.{side.upper()}") for side in "lr"]
+        self.rest: Floats = np.stack([np.asarray(point, np.float32) for point, _ in points])
+        self.bones = np.array([bone(name) for _, name in points])
+        self.head_bone, self.head = bone("head"), heads[bone("head")]
+
+    def project(self, matrices: Floats, view: View, ids: NDArray[np.uint8]) -> Floats:
+        """Pixel x, y and visibility (0 outside, 1 hidden, 2 visible), f32[17,3].
+
+        Face points are hidden when the head turns them away or something that is not the head covers them; body joints
+        lie inside the body and count as visible in the picture when the label there is not background or hair.
+        """
+        rows, columns = ids.shape
+        posed = np.einsum("kij,kj->ki", matrices[self.bones][:, :, :3], self.rest) + matrices[self.bones][:, :, 3]
+        clip = np.concatenate([posed, np.ones((len(posed), 1))], 1) @ view.matrix.T.astype(np.float64)
+        xy = clip[:, :2] / clip[:, 3:]
+        x, y = (xy[:, 0] + 1) / 2 * columns, (1 - xy[:, 1]) / 2 * rows
+        inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+        label = ids[np.clip(y, 0, rows - 1).astype(int), np.clip(x, 0, columns - 1).astype(int)]
+        head_turn = matrices[self.head_bone][:, :3]
+        to_eye = view.eye - posed
+        outwards = np.array([[0, 0, 1], [0.35, 0, 1], [-0.35, 0, 1], [1, 0, 0.25], [-1, 0, 0.25]]) @ head_turn.T
+        shown = ~np.isin(label, (Label.BACKGROUND, Label.HAIR))
+        shown[:5] = (np.einsum("ki,ki->k", outwards, to_eye[:5]) > 0) & np.isin(
+            label[:5], (Label.SKIN, Label.EYES, Label.HAIR)
+        )
+        visibility = np.where(inside, np.where(shown, VISIBLE, HIDDEN), OUTSIDE)
+        return np.stack([x, y, visibility], 1).astype(np.float32)

@@ -1,0 +1,234 @@
+"""Procedural motions: time -> control channels, and the words for them. All are periodic, so streams can be endless."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from quickchange.world.body import Body
+from quickchange.world.geometry import Array, rotate_y, rotate_z, smoothstep
+from quickchange.world.skeleton import SIDES, Controls, Foot, Hand, Side
+from quickchange.world.spec import MotionSpec
+
+TAU = 2 * np.pi
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The body measures that motions are scaled by; hand positions are relative to the uppermost spine bone."""
+
+    shoulder: Array  # left shoulder joint
+    chest: Array  # uppermost spine bone
+    pelvis: Array
+    ankle: Array
+    arm: float
+    leg: float
+
+    @classmethod
+    def of(cls, body: Body) -> Frame:
+        joints = body.joints
+        return cls(joints["l-shoulder"].astype(np.float64),
+                   body.heads[body.assets.bone("spine01")].astype(np.float64), joints["pelvis"].astype(np.float64),
+                   joints["l-ankle"].astype(np.float64), body.arm, body.leg)  # fmt: skip
+
+    def hand(self, sign: int, x: float, y: float, z: float) -> Array:
+        """Point at arm-length fractions (x outwards, y up, z forwards) from the shoulder of side `sign`."""
+        shoulder = self.shoulder - self.chest
+        return np.array([sign * (shoulder[0] + x * self.arm), shoulder[1] + y * self.arm, shoulder[2] + z * self.arm])
+
+    def hanging(self, sign: int, swing: float = 0.0) -> Hand:
+        return Hand(self.hand(sign, 0.18, -0.95 + 0.1 * abs(swing), 0.12 + swing), np.array([sign * 0.35, 0, -1.0]))
+
+
+def hold(time: float, period: float, rise: float, rest: float) -> float:
+    """0 -> 1 in `rise` seconds, stays, returns, and rests for `rest` seconds before the next period."""
+    u = time % period
+    return float(smoothstep(0, rise, u) - smoothstep(period - rest - rise, period - rest, u))
+
+
+def _side(sign: int) -> Side:
+    return "L" if sign > 0 else "R"
+
+
+def _blend(hand: Hand, goal: Hand, u: float, detour: Array) -> Hand:
+    """Moves a hand from one pose to another on a path that bulges out by `detour`."""
+    position = hand.position + (goal.position - hand.position) * u + detour * np.sin(np.pi * u)
+    twist, flex, tilt, curl = ((1 - u) * getattr(hand, name) + u * getattr(goal, name)
+                               for name in ("twist", "flex", "tilt", "curl"))  # fmt: skip
+    return Hand(position, hand.pole * (1 - u) + goal.pole * u, twist, flex, tilt, curl)
+
+
+def _stay(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> None:
+    """Only the idle sway that every motion has."""
+
+
+def _wave(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> None:
+    sign, side = motion.side, _side(motion.side)
+    u = hold(time, 7.0 / motion.speed, 1.1, 0.7)
+    swing = np.sin(TAU * 0.75 * motion.speed * time)
+    goal = Hand(body.hand(sign, 0.20 + 0.07 * swing * motion.amplitude, 0.32, 0.26),
+                np.array([sign * 0.40, -0.90, -0.15]), twist=1.3, tilt=0.3 * swing, curl=0.08)  # fmt: skip
+    pose.hands[side] = _blend(pose.hands[side], goal, u, np.array([sign * 0.05 * body.arm, 0, 0.2 * body.arm]))
+    pose.head[0] += sign * 0.06 * u
+    pose.head[2] -= sign * 0.05 * u
+
+
+def _hips(pose: Controls, body: Frame, motion: MotionSpec, time: float, both: bool) -> None:
+    u = hold(time, 9.0 / motion.speed, 1.0, 1.2)
+    for side, sign in SIDES:
+        if not both and sign != motion.side:
+            continue
+        goal = np.array([sign * body.shoulder[0] * 1.02, body.pelvis[1] + 0.55 - body.chest[1],
+                         body.shoulder[2] - body.chest[2] + 0.25])  # fmt: skip
+        resting = Hand(goal, np.array([sign * 1.0, 0, -0.45]), flex=0.6)
+        pose.hands[side] = _blend(pose.hands[side], resting, u, np.array([sign * 0.2 * body.arm, 0, 0]))
+    pose.chest[0] += 0.10 * u * np.sin(TAU * 0.16 * motion.speed * time)
+
+
+def _hip(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> None:
+    _hips(pose, body, motion, time, both=False)
+
+
+def _both_hips(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> None:
+    _hips(pose, body, motion, time, both=True)
+
+
+def _raise_arms(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> None:
+    u = 0.5 - 0.5 * np.cos(TAU * 0.17 * motion.speed * time)
+    top = 0.22 + 0.15 * motion.amplitude
+    for side, sign in SIDES:
+        goal = Hand(body.hand(sign, 0.24, top, 0.20), np.array([sign * 0.45, -0.5, -0.8]), twist=1.0, curl=0.12)
+        pose.hands[side] = _blend(pose.hands[side], goal, u, np.array([sign * 0.14 * body.arm, 0, 0.08 * body.arm]))
+
+
+def _wide_arms(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> None:
+    u = 0.5 - 0.5 * np.cos(TAU * 0.3 * motion.speed * time)
+    angle = -1.2 + 2.2 * u
+    for side, sign in SIDES:
+        goal = body.hand(sign, 0.93 * np.cos(angle), 0.93 * np.sin(angle), 0.15)
+        pose.hands[side] = Hand(goal, np.array([sign * 0.1, -0.6, -0.8]))
+
+
+def _turn_slightly(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> None:
+    u = 0.5 - 0.5 * np.cos(TAU * 0.15 * motion.speed * time)
+    pose.chest[0] += motion.side * 0.30 * motion.amplitude * u
+    pose.head[0] += motion.side * 0.12 * motion.amplitude * u
+
+
+def _nod(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> None:
+    pose.head[1] += 0.04 + 0.17 * motion.amplitude * np.sin(TAU * 0.45 * motion.speed * time)
+
+
+def _tilt(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> None:
+    pose.head[2] += 0.24 * motion.amplitude * np.sin(TAU * 0.28 * motion.speed * time)
+
+
+def _step(pose: Controls, body: Frame, motion: MotionSpec, time: float, narrow: float) -> None:
+    """Walking on the spot of a camera that goes along; the feet keep to the ground's pace."""
+    cycle = (time * motion.speed) % 1
+    stride = motion.stride * body.leg
+    lowest = 0.0
+    for side, sign in SIDES:
+        p = (cycle + (0 if sign > 0 else 0.5)) % 1
+        if p < 0.6:  # stance: slides back under the body, heel lifting at its end
+            z, lift, pitch = stride * (0.5 - p / 0.6), 0.0, max(0.0, p - 0.45) / 0.15 * 0.45
+            lowest = max(lowest, abs(z))
+        else:
+            q = (p - 0.6) / 0.4
+            z = stride * (-0.5 + q - np.sin(TAU * q) / TAU)
+            lift, pitch = 0.13 * body.leg * np.sin(np.pi * q), 0.45 * (1 - q) - 0.25 * np.sin(np.pi * q)
+        ankle = body.ankle
+        pose.feet[side] = Foot(np.array([sign * ankle[0] * 0.55 * narrow, ankle[1] + lift + max(0.0, pitch) * 0.6,
+                                         ankle[2] + z]), sign * 0.05, pitch)  # fmt: skip
+    beat, side_beat = np.cos(TAU * cycle), np.cos(TAU * (cycle - 0.3))
+    pose.root[1] = np.sqrt((0.985 * body.leg) ** 2 - lowest**2) - body.leg
+    pose.root[0] += 0.05 * body.leg * side_beat
+    pose.chest[0] -= 0.18 * beat
+    pose.chest[2] += 0.05 * side_beat
+    pose.rotation = rotate_y(0.10 * beat) @ rotate_z(-0.04 * side_beat)
+    for side, sign in SIDES:
+        pose.hands[side] = body.hanging(sign, -sign * 0.32 * beat)
+
+
+def _walk(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> None:
+    _step(pose, body, motion, time, narrow=0.8)
+
+
+def _catwalk(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> None:
+    _step(pose, body, motion, time, narrow=0.5)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How a motion moves the pose, and its words; `spin` is in full turns per second at speed 1."""
+
+    move: Callable[[Controls, Frame, MotionSpec, float], None]
+    words: str
+    spin: float = 0.0
+
+
+MOTIONS: dict[str, Motion] = {
+    "sway": Motion(_stay, "The person sways gently from side to side."),
+    "wave": Motion(_wave, "The person slowly waves with the {side} hand."),
+    "hip": Motion(_hip, "The person puts the {side} hand on the hip."),
+    "hips": Motion(_both_hips, "The person puts both hands on the hips."),
+    "turn": Motion(_turn_slightly, "The person slowly turns slightly to the {side}."),
+    "raise": Motion(_raise_arms, "The person slowly raises both arms sideways."),
+    "nod": Motion(_nod, "The person nods."),
+    "tilt": Motion(_tilt, "The person slowly tilts the head from side to side."),
+    "walk": Motion(_walk, "The person walks towards the camera."),
+    "catwalk": Motion(_catwalk, "The person walks towards the camera like on a catwalk."),
+    "stretch": Motion(_wide_arms, "The person stretches both arms out and up."),
+    "spin": Motion(_stay, "The person turns around to the {side} on the spot.", 0.3),
+    "step_turn": Motion(_walk, "The person turns around to the {side} while stepping.", 0.3),
+}
+
+
+def describe(motion: MotionSpec) -> str:
+    """The dynamic part of the prompt: what the person does, with left and right as the person sees them."""
+    return MOTIONS[motion.name].words.format(side="left" if motion.side > 0 else "right")
+
+
+def controls(body: Body, motion: MotionSpec, seconds: float) -> Controls:
+    """The pose `seconds` after the clip's first frame; defined and continuous for all times."""
+    measures = Frame.of(body)
+    kind = MOTIONS[motion.name]
+    time = motion.start + seconds
+    breath, sway_rate, look_rate = motion.idle
+    lean = float(np.sin(TAU * sway_rate * time)) * motion.sway
+    if motion.name == "sway":
+        lean *= 2
+    breathing = float(np.sin(TAU * breath * time))
+    pose = Controls(
+        root=np.array([0.11 * body.shoulder * 3 * lean, -0.015 * body.leg - 0.01 * body.leg * abs(lean), 0.0]),
+        rotation=np.eye(3),
+        chest=np.array([0.0, 0.03 + 0.012 * breathing, 0.07 * lean]),
+        head=np.array([0.10 * np.sin(TAU * look_rate * time), 0.03 * np.sin(TAU * 1.3 * look_rate * time), 0.0]),
+        hands={side: measures.hanging(sign, 0.02 * breathing) for side, sign in SIDES},
+        feet={
+            side: Foot(np.array([sign * measures.ankle[0] * 0.55 * motion.stance, *measures.ankle[1:]]), sign * 0.15)
+            for side, sign in SIDES
+        },
+    )
+    kind.move(pose, measures, motion, time)
+    pose.rotation = pose.rotation @ rotate_z(-0.05 * lean)
+    heading = rotate_y(motion.yaw + motion.side * TAU * kind.spin * motion.speed * seconds)
+    pose.rotation, pose.root = heading @ pose.rotation, heading @ pose.root
+    facing = float(np.arctan2(heading[0, 2], heading[2, 2]))
+    for foot in pose.feet.values():
+        foot.position, foot.yaw = heading @ foot.position, foot.yaw + facing
+    return pose
+
+
+def product_controls(body: Body, spread: float) -> Controls:
+    """Arms straight at `spread` radians from vertical, as garments lie in a product photo."""
+    measures = Frame.of(body)
+    ankle = measures.ankle
+    return Controls(
+        root=np.zeros(3), rotation=np.eye(3), chest=np.zeros(3), head=np.zeros(3),
+        hands={side: Hand(measures.hand(sign, np.sin(spread), -np.cos(spread), 0.0), np.array([sign * 0.2, 0, -1.0]))
+               for side, sign in SIDES},
+        feet={side: Foot(np.array([sign * ankle[0], *ankle[1:]])) for side, sign in SIDES},
+    )  # fmt: skip

@@ -1,0 +1,170 @@
+"""Any order of operations: the books never break their promises.
+
+A model of two sets (frames that must be seen, frames that are stale) runs alongside.
+"""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from quickchange.cache import Fifo, IllegalTransition, Slots, State, Thread, WindowConfig
+from quickchange.cache.threads import CONDITIONS
+
+
+class Books(RuleBasedStateMachine):
+    @initialize(
+        chunk=st.integers(1, 3),
+        sink=st.integers(0, 2),
+        spare=st.integers(0, 7),
+        mode=st.sampled_from(["auto", "segment", "window"]),
+    )
+    def start(self, chunk: int, sink: int, spare: int, mode: str) -> None:
+        window = 2 + chunk * (sink + 1) + spare
+        self.slots = Slots(WindowConfig(window=window, chunk=chunk, sink=sink, positions=mode))  # type: ignore[arg-type]
+        self.seen: set[int] = set()
+        self.stale: set[int] = set()
+        for thread in CONDITIONS:
+            self.slots = self.slots.bump(thread)
+        self.slots = self.slots.begin_conditions().commit()
+        self.saved = (self.slots, self.seen, self.stale)
+
+    def attempt(self, legal: bool, transition: str, *arguments: object) -> object:
+        try:
+            result = getattr(self.slots, transition)(*arguments)
+        except IllegalTransition:
+            assert not legal, f"{transition} should be legal in\n{self.slots.table()}"
+            return None
+        assert legal, f"{transition} should be illegal in\n{self.slots.table()}"
+        self.slots = result[0] if isinstance(result, tuple) else result
+        return result
+
+    @property
+    def idle(self) -> bool:
+        return not self.slots.writing
+
+    @rule(thread=st.sampled_from([*CONDITIONS, Thread.TEXT]))
+    def bump(self, thread: Thread) -> None:
+        if self.attempt(self.idle, "bump", thread) and thread is not Thread.TEXT:
+            self.seen, self.stale = set(), self.stale | self.seen
+
+    @rule()
+    def hold_text(self) -> None:
+        self.attempt(self.idle and self.slots.text_version < self.slots.versions.text, "hold_text")
+
+    @rule()
+    def begin_conditions(self) -> None:
+        live = any(entry.state is State.LIVE for entry in self.slots.conditions)
+        self.attempt(self.idle and not live, "begin_conditions")
+
+    @rule()
+    def begin_chunk(self) -> None:
+        ready = len(self.slots.conditions) == 2 and all(e.state is State.LIVE for e in self.slots.conditions)
+        current = self.slots.text_version == self.slots.versions.text
+        result = self.attempt(self.idle and ready and current, "begin_chunk", Fifo())
+        if isinstance(result, tuple):
+            frames = {entry.frame for entry in result[1]}
+            assert frames <= self.seen | self.stale
+            assert not any(entry.pinned for entry in result[1])
+            self.seen, self.stale = self.seen - frames, self.stale - frames
+
+    @rule()
+    def commit(self) -> None:
+        writing = self.slots.writing
+        if self.attempt(bool(writing), "commit") and writing[0].thread is Thread.HISTORY:
+            self.seen = self.seen | {entry.frame for entry in writing}
+
+    @rule()
+    def abort(self) -> None:
+        self.attempt(bool(self.slots.writing), "abort")
+
+    @rule(sink_only=st.booleans())
+    def retain(self, sink_only: bool) -> None:
+        pinned = {entry.frame for entry in self.slots.history if entry.pinned}
+        if self.attempt(self.idle, "retain", sink_only):
+            kept = self.stale & pinned if sink_only else self.stale
+            self.seen, self.stale = self.seen | kept, self.stale - kept
+
+    @rule()
+    def withdraw(self) -> None:
+        result = self.attempt(self.idle, "withdraw")
+        if isinstance(result, tuple):
+            assert {entry.frame for entry in result[1]} == self.stale
+            self.stale = set()
+
+    @rule(chunks=st.integers(1, 5))
+    def go_on(self, chunks: int) -> None:
+        """Some chunks without incident, so that windows do fill."""
+        for _ in range(chunks if self.idle else 0):
+            self.begin_chunk()
+            self.commit()
+
+    @rule()
+    def disentangle(self) -> None:
+        """A whole switch, in the order of the paper's method."""
+        if self.idle:
+            self.bump(Thread.GARMENT)
+            self.bump(Thread.REFERENCE)
+            self.withdraw()
+            self.begin_conditions()
+            self.commit()
+            self.restart(True)
+            assert [e.thread for e in self.slots.visible] == list(CONDITIONS)
+
+    @rule(segment=st.booleans())
+    def restart(self, segment: bool) -> None:
+        self.attempt(self.idle and not self.stale, "open_segment" if segment else "rewind")
+
+    @rule()
+    @precondition(lambda self: self.idle)
+    def snapshot(self) -> None:
+        self.saved = (self.slots, self.seen, self.stale)
+
+    @rule()
+    def restore(self) -> None:
+        self.slots, self.seen, self.stale = self.saved
+
+    @invariant()
+    def what_is_seen_is_exactly_what_is_live(self) -> None:
+        slots = self.slots
+        assert {entry.frame for entry in slots.history if entry.state is State.LIVE} == self.seen
+        assert {entry.frame for entry in slots.history if entry.state is State.STALE} == self.stale
+        assert all(entry.state is State.LIVE for entry in slots.visible)
+        if slots.writing and slots.writing[0].thread in CONDITIONS:
+            assert slots.visible == slots.writing
+        else:
+            seen = {entry.frame for entry in slots.visible if entry.thread is Thread.HISTORY}
+            assert seen == self.seen | {entry.frame for entry in slots.writing}
+
+    @invariant()
+    def slots_are_not_shared(self) -> None:
+        slots, config = self.slots, self.slots.config
+        taken = [entry.slot for entry in slots.entries + slots.writing]
+        assert len(set(taken)) == len(taken) <= config.window
+        assert all(0 <= slot < config.window for slot in taken)
+        for entry in slots.conditions:
+            assert entry.slot == entry.position == CONDITIONS.index(entry.thread)
+            assert entry.pinned
+        assert sum(entry.pinned for entry in slots.history) <= config.sink * config.chunk
+
+    @invariant()
+    def positions_are_unique_and_inside_the_window(self) -> None:
+        slots, config = self.slots, self.slots.config
+        if slots.writing:
+            places = [entry.position for entry in slots.visible]
+            assert len(set(places)) == len(places)
+            if config.positions != "segment":
+                assert max(places) < config.window
+        history = [entry.frame for entry in slots.history]
+        assert history == sorted(history), "history stays in order of time"
+
+
+Books.TestCase.settings = settings(
+    max_examples=150,
+    stateful_step_count=40,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestBooks = Books.TestCase

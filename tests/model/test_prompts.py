@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quickchange.errors import InputError
+from quickchange.model.prompts import PromptEncoder, clean
+
+CORPUS = [
+    "she turns to the left and raises an arm",
+    "a woman walks towards the camera, smiling",
+    "he sways and looks up; the camera moves in slowly",
+] * 5
+
+
+def tiny(seed: int = 0, max_tokens: int = 24) -> PromptEncoder:
+    return PromptEncoder.create(CORPUS, dim=16, layers=1, heads=2, vocab=320, max_tokens=max_tokens, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> PromptEncoder:
+    return tiny()
+
+
+def test_shapes_mask_scale_and_zeroed_padding(encoder: PromptEncoder) -> None:
+    hidden, mask = encoder.encode(["she turns to the left", ""])
+    assert hidden.shape == (2, 24, 16)
+    assert mask.dtype == torch.bool
+    assert mask[1].sum() == 1  # the end of text alone
+    assert (hidden[~mask] == 0).all()
+    assert hidden[mask].square().mean() == pytest.approx(1, abs=0.1)
+
+
+def test_states_do_not_depend_on_neighbours_in_the_batch(encoder: PromptEncoder) -> None:
+    alone = encoder.encode(["he sways"]).hidden_BTE
+    together = encoder.encode(["he sways", CORPUS[2]]).hidden_BTE[:1]
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=0)
+
+
+def test_case_width_and_white_space_do_not_matter(encoder: PromptEncoder) -> None:
+    plain, odd = (encoder.tokenize([p]).ids_BT for p in ("she turns left", "  SHE\n turns\t ｌｅｆｔ "))
+    assert torch.equal(plain, odd)
+
+
+@given(st.text(st.characters(), max_size=40))
+@settings(max_examples=60)
+def test_every_text_has_tokens(encoder: PromptEncoder, text: str) -> None:
+    ids, mask = encoder.tokenize([text])
+    assert 1 <= mask.sum() <= encoder.max_tokens
+    assert ids.max() < encoder.module.config.vocab_size
+    assert ids[0, -1] == encoder.tokenizer.eos_token_id
+
+
+def test_unknown_words_are_spelled_in_bytes(encoder: PromptEncoder) -> None:
+    row = encoder.tokenize(["Zwölf 🩱!"]).ids_BT[0].tolist()
+    assert encoder.tokenizer.decode(row, skip_special_tokens=True).strip() == "zwölf 🩱!"
+
+
+def test_known_words_are_short(encoder: PromptEncoder) -> None:
+    assert encoder.tokenize(["she turns to the left"]).mask_BT.sum() < 15
+
+
+def test_too_long_a_prompt_is_cut_with_a_warning(encoder: PromptEncoder, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        ids, mask = encoder.tokenize(["xyz " * 30])
+    assert ids.shape == (1, 24)
+    assert mask.all()
+    assert ids[0, -1] == encoder.tokenizer.eos_token_id
+    assert "cut to the 24" in caplog.text
+
+
+def test_round_trip_through_files(encoder: PromptEncoder, tmp_path: Path) -> None:
+    encoder.save_pretrained(tmp_path)
+    encoder.save_pretrained(tmp_path)  # overwrites
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["text_encoder", "tokenizer"]
+    again = PromptEncoder.from_pretrained(tmp_path)
+    assert again.max_tokens == 24
+    assert not any(p.requires_grad for p in again.module.parameters())
+    torch.testing.assert_close(again.encode(CORPUS[:3]).hidden_BTE, encoder.encode(CORPUS[:3]).hidden_BTE)
+
+
+def test_same_seed_same_encoder_and_global_seed_untouched(encoder: PromptEncoder) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    again, other = tiny(), tiny(seed=1)
+    assert torch.equal(torch.rand(1), expected)
+    assert again.tokenizer.get_vocab() == encoder.tokenizer.get_vocab()
+    assert torch.equal(again.encode(["he"]).hidden_BTE, encoder.encode(["he"]).hidden_BTE)
+    assert not torch.equal(other.encode(["he"]).hidden_BTE, encoder.encode(["he"]).hidden_BTE)
+
+
+def test_forward_is_differentiable() -> None:
+    encoder = tiny()
+    encoder.forward(*encoder.tokenize(["she turns", "he"])).hidden_BTE.pow(3).sum().backward()
+    assert all(p.grad is not None for p in encoder.module.parameters())
+
+
+def test_dtype_moves(encoder: PromptEncoder) -> None:
+    half = tiny().to(dtype=torch.bfloat16)
+    hidden, mask = half.encode(["she turns"])
+    assert (half.dtype, hidden.dtype, mask.dtype) == (torch.bfloat16, torch.bfloat16, torch.bool)
+    assert encoder.encode(["a"]).to(dtype=torch.float64).hidden_BTE.dtype == torch.float64
+
+
+def test_wrong_calls_say_what_is_wrong(encoder: PromptEncoder, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a list"):
+        encoder.tokenize("a single string")
+    with pytest.raises(InputError, match="at least one"):
+        encoder.encode([])
+    with pytest.raises(ValueError, match="T <= 24"):
+        encoder.forward(torch.zeros(1, 25, dtype=torch.long), torch.ones(1, 25, dtype=torch.bool))
+    with pytest.raises(FileNotFoundError, match="text_encoder"):
+        PromptEncoder.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="multiple of heads"):
+        PromptEncoder.create(CORPUS, dim=10, heads=4)
+    with pytest.raises(ValueError, match="at least 258"):
+        PromptEncoder.create(CORPUS, vocab=100)
+
+
+def test_clean() -> None:
+    assert clean(" a\n\tb  \ud800c ") == "a b ?c"
