@@ -243,8 +243,8 @@ def _sharpen(mask: Mask, rgb: RGB) -> Floats:
     slope = (cv2.blur(guide * coarse, window) - mean_g * mean_m) / (cv2.blur(guide * guide, window) - mean_g**2 + 1e-3)
     offset = mean_m - slope * mean_g
     alpha = cv2.blur(slope, window) * guide + cv2.blur(offset, window)
-    # a narrow band: the guided mask is soft over a whole window
-    return np.asarray(np.clip((alpha - 0.5) * 2.5 + 0.4, 0, 1), np.float32)
+    # a narrow band, a little inside: the guided mask is soft over a whole window, and background is worse than a trim
+    return np.asarray(np.clip((alpha - 0.5) * 2.5 + 0.3, 0, 1), np.float32)
 
 
 def _own_colours(rgb: RGB, alpha: Floats) -> RGB:

@@ -55,7 +55,9 @@ def load_image(source: Source) -> RGB:
         raise InputError(f"{name}: not an image that can be read here; expected {READABLE}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{name}: more than {MAX_PIXELS // 10**6} megapixels; make it smaller") from error
-    except (OSError, SyntaxError) as error:  # what Pillow raises for damaged data, folders and forbidden files
+    except InputError:
+        raise
+    except Exception as error:  # damaged data makes Pillow's decoders raise nearly anything, TypeError included
         raise InputError(f"{name}: cannot be read ({error}); expected {READABLE}") from error
 
 

@@ -25,7 +25,7 @@ from quickchange.cache.reschedule import Refresh
 from quickchange.rollout import Rollout
 
 if TYPE_CHECKING:
-    from quickchange.images import ImageLike
+    from quickchange.images import Source as ImageLike
     from quickchange.studio import Studio
 
 KEPT_CHUNKS = 4  # generated latents kept for recomputation (12 latent frames, as LongLive's recache)

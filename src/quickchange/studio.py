@@ -13,7 +13,8 @@ from torch import Tensor
 
 from quickchange.cache import VARIANTS, CacheConfig, KVCache
 from quickchange.components import Components
-from quickchange.images import ImageLike, cut_out, fit_garment, fit_reference, load_image
+from quickchange.images import Source as ImageLike
+from quickchange.images import cut_out, fit_garment, fit_reference, load_image
 from quickchange.model.rope import RotaryEmbedding
 from quickchange.model.transformer import TextContext
 from quickchange.session import Session
@@ -155,7 +156,7 @@ class Studio:
         if cutout:
             rgb, alpha = cut_out(rgb)
         else:
-            alpha = np.full(rgb.shape[:2], 255, np.uint8)
+            alpha = np.ones(rgb.shape[:2], np.float32)
         return fit_garment(rgb, alpha, self.width, self.height)
 
     @torch.inference_mode()

@@ -94,10 +94,16 @@ class Books(RuleBasedStateMachine):
             self.stale = set()
 
     @rule(chunks=st.integers(1, 5))
+    @precondition(lambda self: self.idle)
     def go_on(self, chunks: int) -> None:
-        """Some chunks without incident, so that windows do fill."""
-        for _ in range(chunks if self.idle else 0):
+        """Brings everything up to date, then some chunks without incident, so that windows do fill."""
+        self.hold_text()
+        self.begin_conditions()
+        if not self.idle:
+            self.commit()
+        for _ in range(chunks):
             self.begin_chunk()
+            self.positions_are_unique_and_inside_the_window()
             self.commit()
 
     @rule()

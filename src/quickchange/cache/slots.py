@@ -140,7 +140,8 @@ class Slots:
         self._require_no_pass("begin the conditions")
         if not (self.versions.reference and self.versions.garment):
             raise IllegalTransition(f"versions are {self.versions}; bump both reference and garment first")
-        if any(entry.state is State.LIVE for entry in self.conditions):
+        # A new prompt leaves them live, but they attend to the prompt: computing them anew is then legal too.
+        if any(entry.versions == self.versions for entry in self.conditions):
             raise IllegalTransition(f"reference and garment ({self.versions}) are up to date; bump one of them first")
         emptied = replace(self, conditions=())
         places = (REFERENCE_POSITION, GARMENT_POSITION)

@@ -103,6 +103,11 @@ class Part:
 def _shell(body: Body, distance: Floats, rounds: int) -> tuple[Floats, Floats]:
     faces, smooth = body.assets.faces["tights"], smoother("tights")
     base = smooth(body.vertices, 3, 0.4)
+    # Cloth spans the chest instead of following it.
+    height, front = body.parameters[:, 1], body.normals[:, 2]
+    chest = smoothstep(0.35, 0.5, height) * smoothstep(0.9, 0.8, height) * smoothstep(0.0, 0.4, front)
+    chest = (chest * smoothstep(0.1, 0.02, body.parameters[:, 0]))[:, None].astype(np.float32)
+    base = base + chest * (smooth(base, 12) - base)
     moved = smooth(base + body.normals * distance[:, None].astype(np.float32), rounds)
     return moved, vertex_normals(moved, faces)
 
@@ -111,7 +116,8 @@ def upper_part(body: Body, garment: GarmentSpec) -> Part:
     """The bodice and sleeves of an upper or one-piece garment."""
     cut, faces = Cut.of((garment,)), body.assets.faces["tights"]
     arm, height = body.parameters[:, 0], body.parameters[:, 1]
-    distance = (0.12 + garment.loose * np.clip((0.75 - height) / 0.5, 0, 1) * (arm < 0.05)
+    collar = 0.07 * smoothstep(0.85, 1.0, height) * (arm < 0.05)  # lies close to the neck
+    distance = (0.12 - collar + garment.loose * np.clip((0.75 - height) / 0.5, 0, 1) * (arm < 0.05)
                 + garment.loose * 0.75 * np.clip(arm * 2, 0, 1))  # fmt: skip
     vertices, normals = _shell(body, distance, 4 if garment.loose > 0.2 else 3)
     coordinates = body.garment_parameters(vertices)

@@ -42,6 +42,7 @@ def unit(vector: Array) -> Matrix:
 
 
 def smoothstep(low: float, high: float, x: Any) -> Any:
+    """0 at `low`, 1 at `high` (which may be the smaller of the two), flat outside."""
     u = np.clip((x - low) / (high - low), 0, 1)
     return u * u * (3 - 2 * u)
 
@@ -55,7 +56,7 @@ def perspective(fov: float, aspect: float, near: float, far: float) -> Floats:
 
 def orthographic(half_width: float, half_height: float, near: float, far: float) -> Floats:
     depth = far - near
-    return np.array([[1 / half_width, 0, 0, 0], [0, 1 / half_height, 0, 0],
+    matrix: Floats = np.array([[1 / half_width, 0, 0, 0], [0, 1 / half_height, 0, 0],
                      [0, 0, -2 / depth, -(far + near) / depth], [0, 0, 0, 1]], np.float32)  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def _wave(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> None:
     u = hold(time, 7.0 / motion.speed, 1.1, 0.7)
     swing = np.sin(TAU * 0.75 * motion.speed * time)
     goal = Hand(body.hand(sign, 0.20 + 0.07 * swing * motion.amplitude, 0.32, 0.26),
-                np.array([sign * 0.40, -0.90, -0.15]), twist=1.3, tilt=0.3 * swing, curl=0.08)  # fmt: skip
+                np.array([sign * -0.10, -1.0, -0.10]), twist=1.3, tilt=0.3 * swing, curl=0.08)  # fmt: skip
     pose.hands[side] = _blend(pose.hands[side], goal, u, np.array([sign * 0.05 * body.arm, 0, 0.2 * body.arm]))
     pose.head[0] += sign * 0.06 * u
     pose.head[2] -= sign * 0.05 * u
@@ -175,7 +175,7 @@ MOTIONS: dict[str, Motion] = {
     "hip": Motion(_hip, "The person puts the {side} hand on the hip."),
     "hips": Motion(_both_hips, "The person puts both hands on the hips."),
     "turn": Motion(_turn_slightly, "The person slowly turns slightly to the {side}."),
-    "raise": Motion(_raise_arms, "The person slowly raises both arms sideways."),
+    "raise": Motion(_raise_arms, "The person slowly raises both hands."),
     "nod": Motion(_nod, "The person nods."),
     "tilt": Motion(_tilt, "The person slowly tilts the head from side to side."),
     "walk": Motion(_walk, "The person walks towards the camera."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quickchange.world.spec import Colour, HairSpec, PersonSpec
 
@@ -10,9 +11,10 @@ Rng = np.random.Generator
 SKIN_LIGHT, SKIN_MIDDLE, SKIN_DARK = np.array([0.80, 0.56, 0.44]), np.array([0.55, 0.32, 0.19]), np.array([0.15, 0.08, 0.05])
 HAIR_COLOURS: tuple[tuple[str, Colour, float], ...] = (  # name, linear colour, share
     ("black", (0.025, 0.02, 0.017), 0.22), ("dark brown", (0.06, 0.035, 0.022), 0.24), ("brown", (0.14, 0.07, 0.035), 0.2),
-    ("light brown", (0.30, 0.18, 0.08), 0.12), ("blond", (0.58, 0.42, 0.20), 0.1), ("red", (0.30, 0.09, 0.03), 0.06),
-    ("grey", (0.36, 0.35, 0.34), 0.06),
+    ("light brown", (0.22, 0.12, 0.05), 0.12), ("blond", (0.46, 0.31, 0.12), 0.1), ("red", (0.28, 0.08, 0.025), 0.06),
+    ("grey", (0.24, 0.24, 0.24), 0.06),
 )  # fmt: skip
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 EYE_COLOURS: tuple[Colour, ...] = ((0.08, 0.04, 0.02), (0.12, 0.2, 0.3), (0.12, 0.18, 0.1))
 FACES = ("oval", "round", "square", "rectangular", "diamond", "triangular", "invertedtriangular")
 # Shape details that may be mixed in, with their spread.
@@ -46,17 +48,17 @@ def _face(rng: Rng) -> tuple[tuple[str, float], ...]:
     return tuple((name, weight) for name, weight in details if weight > 0.02)
 
 
-def _hair(rng: Rng, female: bool, age: float, melanin: float) -> HairSpec:
+def _hair(rng: Rng, female: bool, age: float, skin: NDArray[np.float64]) -> HairSpec:
     kinds, shares = ("short", "cap", "bob", "tied"), ((0.15, 0.2, 0.4, 0.25) if female else (0.75, 0.25, 0.0, 0.0))
     kind = kinds[int(rng.choice(4, p=shares))]
     weights = np.array([share for _, _, share in HAIR_COLOURS])
-    if melanin > 0.45:
-        weights = np.array([0.7, 0.3, 0, 0, 0, 0, 0])
     weights[-1] *= 0.2 + 4 * age
+    # Hair must stand out from the face, or short hair looks like none.
+    weights *= [float(LUMINANCE @ np.array(colour)) < 0.6 * float(LUMINANCE @ skin) for _, colour, _ in HAIR_COLOURS]
     name, colour, _ = HAIR_COLOURS[int(rng.choice(len(weights), p=weights / weights.sum()))]
     r, g, b = (float(c * scale) for c, scale in zip(colour, rng.uniform(0.85, 1.15, 3), strict=True))
     volume = {"short": (0.08, 0.2), "cap": (0.16, 0.3), "bob": (0.2, 0.36), "tied": (0.06, 0.12)}[kind]
-    return HairSpec(kind, float(rng.uniform(0.62, 0.8)), float(rng.uniform(*volume)),  # type: ignore[arg-type]
+    return HairSpec(kind, float(rng.uniform(0.55, 0.72)), float(rng.uniform(*volume)),  # type: ignore[arg-type]
                     float(rng.uniform(0.3, 0.5)), (r, g, b), name)  # fmt: skip
 
 
@@ -78,7 +80,7 @@ def sample_person(rng: Rng) -> PersonSpec:
         height=float(rng.uniform(0.3, 0.7)), cup=float(rng.uniform(0.25, 0.55)),
         race=(float(race[0]), float(race[1]), float(race[2])), details=_face(rng),
         skin=(float(skin[0]), float(skin[1]), float(skin[2])), lips=(float(lips[0]), float(lips[1]), float(lips[2])),
-        eyes=eyes, hair=_hair(rng, gender < 0.5, age, melanin),
+        eyes=eyes, hair=_hair(rng, gender < 0.5, age, skin),
     )  # fmt: skip
 
 

@@ -78,7 +78,8 @@ class Renderer:
         except Exception as error:
             raise RuntimeError(f"no OpenGL context through EGL ({error}): install the packages "
                                "libegl1 and libgl1-mesa-dri (Debian, Ubuntu)") from error  # fmt: skip
-        self.context.gc_mode = "auto"
+        # Objects may be dropped while another renderer's context is current: collect them only inside our own.
+        self.context.gc_mode = "context_gc"
         self.width, self.height = width, height
         large = (int(np.ceil(width * supersampling)), int(np.ceil(height * supersampling)))
         self.ratio = (large[0] / width, large[1] / height)
@@ -133,8 +134,10 @@ class Renderer:
         """Builds a person."""
         body = Body(person)
         height = hair_height(body, person.hair)
-        surfaces = [self._surface("eyes", Label.EYES, eyes_mesh(body))]
-        surfaces += [self._surface("hair", Label.HAIR, mesh) for mesh in hair_meshes(body, person.hair, height)]
+        with self.context:
+            self.context.gc()
+            surfaces = [self._surface("eyes", Label.EYES, eyes_mesh(body))]
+            surfaces += [self._surface("hair", Label.HAIR, mesh) for mesh in hair_meshes(body, person.hair, height)]
         return Model(person, body, Skeleton(body), height, surfaces)
 
     def dress(self, model: Model, garments: Sequence[GarmentSpec], shoes: Colour) -> Outfit:
@@ -147,8 +150,9 @@ class Renderer:
                                                  for part in garment_parts(model.body, garment)]  # fmt: skip
         parts.append((None, shoe_part(model.body, shoes)))
         visible = ~(cut.hides(model.body) | (model.hair_height > HIDDEN_BY_HAIR))
-        skin = self._surface("skin", Label.SKIN, body_mesh(model.body, visible))
-        return Outfit(cut, skin, [(slot, self._garment(part, model.body)) for slot, part in parts])
+        with self.context:
+            skin = self._surface("skin", Label.SKIN, body_mesh(model.body, visible))
+            return Outfit(cut, skin, [(slot, self._garment(part, model.body)) for slot, part in parts])
 
     def _garment(self, part: Part, body: Body) -> Surface:
         if part.garment is None:
@@ -272,13 +276,15 @@ class Renderer:
              scene: SceneSpec) -> tuple[Picture, Picture]:  # fmt: skip
         """A dressed person: picture u8[H,W,3] and labels u8[H,W]. `lagging` moves skirts."""
         surfaces = [outfit.skin, *model.surfaces, *(surface for _, surface in outfit.garments)]
-        return self._draw(surfaces, model, outfit.cut, matrices, lagging, view, light, scene)
+        with self.context:
+            return self._draw(surfaces, model, outfit.cut, matrices, lagging, view, light, scene)
 
     def product(self, model: Model, outfit: Outfit, slot: Slot, matrices: Floats, view: View) -> Picture:
         """One garment alone on white, u8[H,W,3]."""
         surfaces = [surface for owner, surface in outfit.garments if owner == slot]
         cut = outfit.cut if slot != "lower" else Cut(l0=outfit.cut.l0, s0=outfit.cut.s0)
-        return self._draw(surfaces, model, cut, matrices, matrices, view, PRODUCT_LIGHT, None)[0]
+        with self.context:
+            return self._draw(surfaces, model, cut, matrices, matrices, view, PRODUCT_LIGHT, None)[0]
 
 
 def _accent(pattern: PatternSpec) -> tuple[float, float, float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -103,7 +103,7 @@ def _sample_camera(rng: Rng, difficulty: Difficulty) -> CameraSpec:
 def _sample_motion(rng: Rng, difficulty: Difficulty) -> MotionSpec:
     easy = difficulty == "easy"
     name = pick(rng, EASY_MOTIONS if easy else FULL_MOTIONS)
-    side = 1 if rng.random() < 0.5 else -1
+    side: Literal[-1, 1] = 1 if rng.random() < 0.5 else -1
     speed = float(rng.uniform(0.8, 1.2))
     yaw = float(np.clip(rng.normal() * (0.12 if easy else 0.3), -0.25 if easy else -0.8, 0.25 if easy else 0.8))
     if name == "turn":

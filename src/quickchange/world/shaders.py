@@ -127,7 +127,10 @@ FABRIC = """
   if (cut.w >= .02) { across.x = rest.x - sign(rest.x) * (1.05 + .8 * cut.w); scale = wrap.x * .55; }
 #endif
   float theta = angle_of(across.x, across.y); vec2 f = vec2(theta * scale, along);
-  albedo = pow(texture(tile, f * fabric.x).rgb, vec3(2.2));
+  // The level comes from rest positions: fabric coordinates jump at seams, and their derivatives with them.
+  float step_length = max(length(dFdx(rest)), length(dFdy(rest)));
+  albedo = pow(textureLod(tile, f * fabric.x, log2(step_length * fabric.x * float(textureSize(tile, 0).x))).rgb,
+               vec3(2.2));
   if (mark > .5) albedo = accent.rgb;
 #if SURFACE_KIND == 3
   if (fabric.z > 0. && rest_normal.z > 0.) {

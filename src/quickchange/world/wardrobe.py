@@ -85,7 +85,7 @@ def sample_upper(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> Garmen
     neck = _pick(rng, (("crew", 0.5), ("v", 0.25), ("scoop", 0.25)))
     width, depth = {"crew": ((0.42, 0.52), (0.10, 0.15)), "v": ((0.40, 0.52), (0.22, 0.34)),
                     "scoop": ((0.50, 0.62), (0.20, 0.28))}[neck]  # fmt: skip
-    sleeve = {"tee": (0.22, 0.48), "long": (0.7, 0.96), "tank": (0.05, 0.05)}[kind]
+    sleeve = {"tee": (0.22, 0.48), "long": (0.7, 0.96), "tank": (0.14, 0.14)}[kind]
     cut_in = float(rng.uniform(0.26, 0.36))
     return GarmentSpec(
         slot="upper", kind=kind, sleeve=float(rng.uniform(*sleeve)), hem=float(rng.uniform(-0.04, 0.08)),  # type: ignore[arg-type]
@@ -98,10 +98,8 @@ def sample_upper(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> Garmen
 
 def sample_lower(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> GarmentSpec:
     """Trousers, shorts or a skirt; muted solids when easy."""
-    shares = (("trousers", 0.65), ("skirt", 0.35)) if person.female else (("trousers", 1.0),)
-    if difficulty == "full":
-        shares = (("trousers", 0.5), ("shorts", 0.2), ("skirt", 0.3)) if person.female else (("trousers", 0.75), ("shorts", 0.25))  # fmt: skip
-    kind = _pick(rng, shares)
+    shorts = 0.25 if difficulty == "full" else 0.0
+    kind = _pick(rng, (("trousers", 0.65), ("shorts", shorts), ("skirt", 0.35 if person.female else 0.0)))
     leg = {"trousers": (0.86, 0.97), "shorts": (0.25, 0.45), "skirt": (0.35, 0.8)}[kind]
     pattern = _plain(rng)
     if difficulty == "full" and rng.random() < 0.8:
@@ -119,7 +117,7 @@ def sample_one_piece(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> Ga
     neck = _pick(rng, (("crew", 0.4), ("v", 0.3), ("scoop", 0.3)))
     sleeveless = rng.random() < 0.35
     return GarmentSpec(
-        slot="onepiece", kind="dress", sleeve=0.05 if sleeveless else float(rng.choice([0.25, 0.4, 0.9])), hem=0.0,
+        slot="onepiece", kind="dress", sleeve=0.14 if sleeveless else float(rng.choice([0.25, 0.4, 0.9])), hem=0.0,
         waist=0.0, leg=float(rng.uniform(0.3, 0.9)), neck=neck, neck_width=float(rng.uniform(0.45, 0.6)),  # type: ignore[arg-type]
         neck_depth=float(rng.uniform(0.14, 0.26)), armhole=float(rng.uniform(0.3, 0.4)) if sleeveless else 0.0,
         loose=0.07, flare=float(rng.uniform(0.8, 1.2)), pattern=sample_pattern(rng, difficulty),
@@ -135,7 +133,7 @@ def apart(first: GarmentSpec, second: GarmentSpec) -> bool:
 
 
 def _blend(pattern: PatternSpec) -> Colour:
-    share = 0.0 if pattern.name in ("solid", "denim", "knit") else 0.3 if pattern.name == "colour_block" else pattern.duty
+    share = {"solid": 0.0, "denim": 0.0, "knit": 0.0, "colour_block": 0.3}.get(pattern.name, pattern.duty)
     r, g, b = (float(x) for x in np.array(pattern.colours[0]) * (1 - share) + np.array(pattern.colours[1]) * share)
     return r, g, b
 

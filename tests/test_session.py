@@ -1,0 +1,193 @@
+"""Sessions: determinism, switches, controls, constant memory; through the public API on a random model."""
+
+from __future__ import annotations
+
+import threading
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from quickchange.cache import VARIANTS, State, Thread
+from quickchange.errors import InputError
+from quickchange.session import Chunk, Session
+from quickchange.studio import Studio
+
+
+@pytest.fixture(scope="module")
+def studio() -> Studio:
+    return tiny.studio()
+
+
+def start(studio: Studio, seed: int = 0, garment: int = 2, variant: str = "full") -> Session:
+    return studio.open(
+        tiny.image(1), tiny.image(garment), "she turns to the left", seed, variant=variant, cutout=False
+    )
+
+
+def stream(session: Session, count: int) -> list[Chunk]:
+    return list(islice(session, count))
+
+
+def pixels(chunks: list[Chunk]) -> np.ndarray:
+    return np.concatenate([c.frames for c in chunks])
+
+
+def controlled(studio: Studio, seed: int) -> np.ndarray:
+    """Seven chunks with a switch, a new prompt and a new person on the way."""
+    with start(studio, seed) as session:
+        chunks = stream(session, 2)
+        session.wear(tiny.image(3), cutout=False)
+        chunks += stream(session, 2)
+        session.say("he waves")
+        chunks += stream(session, 1)
+        session.reference(tiny.image(5))
+        chunks += stream(session, 2)
+    return pixels(chunks)
+
+
+def test_same_seed_and_controls_give_the_same_bits(studio: Studio) -> None:
+    assert np.array_equal(controlled(studio, 1), controlled(studio, 1))
+    assert not np.array_equal(controlled(studio, 1), controlled(studio, 2))
+
+
+def test_chunks_carry_frames_numbers_and_segments(studio: Studio) -> None:
+    with start(studio) as session:
+        chunks = stream(session, 2)
+        session.wear(tiny.image(3), cutout=False)
+        chunks += stream(session, 2)
+    assert [c.frames.shape for c in chunks] == [(n, 16, 24, 3) for n in (9, 12, 9, 12)]
+    assert all(c.frames.dtype == np.uint8 for c in chunks)
+    assert [c.start for c in chunks] == [0, 9, 21, 30]
+    assert [c.segment for c in chunks] == [0, 0, 1, 1]
+
+
+def test_a_control_is_obeyed_by_the_next_chunk_and_the_latest_wins(studio: Studio) -> None:
+    with start(studio) as session:
+        assert next(session).obeys == 0
+        session.wear(tiny.image(3), cutout=False)
+        last = session.wear(tiny.image(4), cutout=False)
+        after = next(session)
+    with start(studio) as other:
+        next(other)
+        other.wear(tiny.image(4), cutout=False)
+        assert np.array_equal(next(other).frames, after.frames)
+    assert after.obeys == last == 2
+
+
+def test_after_a_full_switch_the_cache_equals_a_fresh_session(studio: Studio) -> None:
+    """The heart of the method: the cache looks like the start of a clip whose reference is the last frame."""
+    with start(studio) as session:
+        last = stream(session, 5)[-1].frames[-1]
+        session.wear(tiny.image(3), cutout=False)
+        with torch.inference_mode():
+            session._apply_pending()
+        # The session encodes its last frame before rounding to 8 bits; so does the fresh one here.
+        fresh = studio.open(last, tiny.image(3), "she turns to the left", cutout=False)
+        with torch.inference_mode():
+            reference = studio.components.codec.encode(session._frames[-1])
+            fresh._rollout.conditions(reference, studio.encode_garment(tiny.image(3), cutout=False), Thread.REFERENCE)
+        mine, theirs = session.cache, fresh.cache
+        assert [(e.thread, e.position, e.state) for e in mine.entries] == [
+            (e.thread, e.position, e.state) for e in theirs.entries
+        ]
+        slots = [entry.slot for entry in mine.entries]
+        assert slots == [entry.slot for entry in theirs.entries]
+        for ours, fresh_store in ((mine.k_rot, theirs.k_rot), (mine.k_raw, theirs.k_raw), (mine.v, theirs.v)):
+            assert torch.equal(ours[:, :, :, slots], fresh_store[:, :, :, slots])
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_every_variant_streams_on(studio: Studio, variant: str) -> None:
+    with start(studio, variant=variant) as session:
+        stream(session, 4)
+        sequence = session.wear(tiny.image(3), cutout=False)
+        chunks = stream(session, 3)
+        entries = session.cache.entries
+    assert chunks[0].obeys == sequence
+    assert session.cache.versions.garment == 2
+    old = [e for e in entries if e.thread is Thread.HISTORY and e.versions.garment == 1]
+    keeps_history = variant == "refresh" or variant.endswith("+sink")
+    assert bool(old) == keeps_history
+    assert all(e.state is State.LIVE for e in entries)
+
+
+def test_refresh_alone_changes_what_follows(studio: Studio) -> None:
+    with start(studio, variant="refresh") as switched, start(studio, variant="refresh") as same:
+        stream(switched, 2), stream(same, 2)
+        switched.wear(tiny.image(3), cutout=False)
+        assert not np.array_equal(next(switched).frames, next(same).frames)
+
+
+def test_a_new_prompt_changes_the_stream_without_a_cut(studio: Studio) -> None:
+    with start(studio) as session, start(studio) as other:
+        stream(session, 2), stream(other, 2)
+        sequence = session.say("he waves a hand slowly")
+        said, unsaid = next(session), next(other)
+    assert said.obeys == sequence
+    assert said.segment == unsaid.segment
+    assert len(said.frames) == 12
+    assert not np.array_equal(said.frames, unsaid.frames)
+
+
+def test_wearing_before_the_first_chunk_equals_opening_with_it(studio: Studio) -> None:
+    with start(studio) as session, start(studio, garment=3) as other:
+        session.wear(tiny.image(3), cutout=False)
+        assert np.array_equal(pixels(stream(session, 3)), pixels(stream(other, 3)))
+
+
+def test_endless_streams_stay_in_place(studio: Studio) -> None:
+    with start(studio) as session:
+        stream(session, 4)
+        address, size = session.cache.v.data_ptr(), len(session.cache.entries)
+        for chunk in islice(session, 40):
+            assert chunk.frames.shape[0] == 12
+        positions = [e.position for e in session.cache.entries]
+        assert session.cache.v.data_ptr() == address
+        assert len(session.cache.entries) == size
+        assert max(positions) < 11  # window-relative after the trained length
+        assert len(session._latents) + len(session._frames) < 50
+
+
+def test_pause_stops_and_resume_goes_on_with_the_same_bits(studio: Studio) -> None:
+    with start(studio) as session, start(studio) as straight:
+        expected = stream(straight, 3)
+        got = stream(session, 1)
+        session.pause()
+        worker = threading.Thread(target=lambda: got.extend(stream(session, 2)))
+        worker.start()
+        worker.join(0.2)
+        assert worker.is_alive()
+        assert len(got) == 1
+        session.resume()
+        worker.join(30)
+    assert np.array_equal(pixels(got), pixels(expected))
+
+
+def test_a_closed_session_ends_and_takes_no_controls(studio: Studio) -> None:
+    session = start(studio)
+    next(session)
+    session.close()
+    assert list(session) == []
+    with pytest.raises(RuntimeError, match="closed"):
+        session.say("more")
+
+
+def test_a_model_directory_gives_the_same_stream(studio: Studio, tmp_path: Path) -> None:
+    studio.save_pretrained(tmp_path)
+    assert not [p for p in tmp_path.rglob("*") if p.suffix in (".pt", ".bin", ".pkl")]
+    loaded = Studio.from_pretrained(tmp_path)
+    with start(studio) as session, start(loaded) as other:
+        assert np.array_equal(pixels(stream(session, 2)), pixels(stream(other, 2)))
+
+
+def test_bad_requests_are_named(studio: Studio, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="fullest"):
+        start(studio, variant="fullest")
+    with pytest.raises(InputError, match=r"nobody\.png"):
+        studio.open(tmp_path / "nobody.png", tiny.image(1))
+    with pytest.raises(FileNotFoundError, match=r"model_index\.json"):
+        Studio.from_pretrained(tmp_path)
