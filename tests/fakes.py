@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from quickchange.media import Frame
 
@@ -19,18 +18,22 @@ class FakeChunk:
     obeys: int
 
 
+def colour_of(garment: Frame) -> Frame:
+    return garment[garment.shape[0] // 2, garment.shape[1] // 2]
+
+
 class FakeSession:
     """Chunks in the garment's colour: of nine frames where a segment starts, of twelve after that."""
 
     interrupt_at: int | None = None
 
-    def __init__(self, garment: Image.Image, chunks: int | None) -> None:
-        self.colour, self.sequence, self.fresh = garment.getpixel((0, 0)), 0, True
+    def __init__(self, garment: Frame, chunks: int | None) -> None:
+        self.colour, self.sequence, self.fresh = colour_of(garment), 0, True
         self.chunks = chunks
         self.delay = 0.0
 
-    def wear(self, image: Image.Image, /) -> int:
-        self.colour, self.fresh = image.getpixel((0, 0)), True
+    def wear(self, garment: Frame, *, cutout: bool) -> int:
+        self.colour, self.fresh = colour_of(garment), True
         self.sequence += 1
         self.delay = 0.02
         return self.sequence
@@ -55,8 +58,8 @@ class FakeStudio:
         self.closed = False
 
     @contextmanager
-    def open(self, *, reference: Image.Image, garment: Image.Image, prompt: str, seed: int) -> Iterator[FakeSession]:
-        self.opened = {"reference": reference, "prompt": prompt, "seed": seed}
+    def open(self, *, reference: Frame, garment: Frame, prompt: str, seed: int, cutout: bool) -> Iterator[FakeSession]:
+        self.opened = {"reference": reference, "prompt": prompt, "seed": seed, "cutout": cutout}
         try:
             yield FakeSession(garment, self.chunks)
         finally:

@@ -7,22 +7,21 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from fakes import FakeStudio
 from quickchange.errors import InputError
 from quickchange.generate import Summary, SwitchReport, generate
-from quickchange.plan import Plan, Switch, parse_switch, sheet_path
+from quickchange.plan import Garment, Plan, Switch, parse_switch, sheet_path
 
 COLOURS = ((200, 30, 40), (30, 180, 60), (40, 60, 210))
 
 
 def make_plan(out: Path, switches: tuple[float, ...] = (), seconds: float = 2.0, sheet: bool = True) -> Plan:
-    images = [Image.new("RGB", (40, 50), colour) for colour in COLOURS]
+    garments = [Garment(np.full((50, 40, 3), colour, np.uint8), np.ones((50, 40), np.float32)) for colour in COLOURS]
     return Plan(
-        reference=images[0],
-        garment=images[0],
-        switches=tuple(zip(switches, images[1:], strict=False)),
+        reference=np.zeros((60, 40, 3), np.uint8),
+        garment=garments[0],
+        switches=tuple(zip(switches, garments[1:], strict=False)),
         prompt="she turns",
         seconds=seconds,
         seed=3,
@@ -82,7 +81,8 @@ def test_summary_says_what_the_file_holds(tmp_path: Path) -> None:
     assert summary.switches[0].ms is not None
     assert summary.switches[0].ms >= 20  # the fake takes that long to change
     assert studio.closed
-    assert studio.opened["seed"] == 3
+    assert (studio.opened["seed"], studio.opened["prompt"]) == (3, "she turns")
+    assert studio.opened["cutout"] is False  # done when the plan was made, not while a viewer waits
     assert sorted(tmp_path.iterdir()) == [out, sheet_path(out)]
 
 

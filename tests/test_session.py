@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
+import tiny
 from quickchange.cache import VARIANTS, State, Thread
 from quickchange.errors import InputError
 from quickchange.session import Chunk, Session
@@ -23,9 +23,7 @@ def studio() -> Studio:
 
 
 def start(studio: Studio, seed: int = 0, garment: int = 2, variant: str = "full") -> Session:
-    return studio.open(
-        tiny.image(1), tiny.image(garment), "she turns to the left", seed, variant=variant, cutout=False
-    )
+    return studio.open(tiny.image(1), tiny.image(garment), "she turns to the left", seed, variant=variant, cutout=False)
 
 
 def stream(session: Session, count: int) -> list[Chunk]:

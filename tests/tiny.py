@@ -33,7 +33,9 @@ def components(window: int = 11) -> Components:
         grid=(2, 3),
     )
     return Components(
-        stream=StreamConfig(width=WIDTH, height=HEIGHT, fps=24, chunk=3, window=window, sink=1, timesteps=(1000.0, 500.0)),
+        stream=StreamConfig(
+            width=WIDTH, height=HEIGHT, fps=24, chunk=3, window=window, sink=1, timesteps=(1000.0, 500.0)
+        ),
         transformer=WanTransformer(config).eval().requires_grad_(False),
         codec=codec.eval().requires_grad_(False),
         prompts=PromptEncoder.create(CORPUS, dim=8, layers=1, heads=2, vocab=300, max_tokens=12),

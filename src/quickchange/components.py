@@ -88,8 +88,8 @@ def load_transformer(folder: Path) -> WanTransformer:
         model = WanTransformer(config)
     weights = load_weights(folder)
     model.load_state_dict(weights, assign=True)
-    std = config.channel_std
-    model.channel_std = None if std is None else torch.tensor(std)[:, None, None, None]
+    if config.channel_std is not None:  # not a weight, so still on the meta device
+        model.channel_std = torch.tensor(config.channel_std)[:, None, None, None]
     return model.eval().requires_grad_(False)
 
 
@@ -142,12 +142,19 @@ class Components:
         write_json_atomic(root / "transformer" / "config.json", config)
         self.codec.save_pretrained(root / "vae")
         self.prompts.save_pretrained(root)
-        scheduler = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": self.stream.shift}
+        scheduler = {
+            "_class_name": "FlowMatchEulerDiscreteScheduler",
+            "num_train_timesteps": 1000,
+            "shift": self.stream.shift,
+        }
         write_json_atomic(root / "scheduler" / "scheduler_config.json", scheduler)
         index = {
             "_class_name": "QuickchangePipeline",
             "transformer": ["diffusers", TRANSFORMER_CLASS],
-            "vae": ["diffusers" if type(self.codec).__name__ == "WanCodec" else "quickchange", type(self.codec).__name__],
+            "vae": [
+                "diffusers" if type(self.codec).__name__ == "WanCodec" else "quickchange",
+                type(self.codec).__name__,
+            ],
             "text_encoder": ["transformers", "UMT5EncoderModel"],
             "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
             "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yields a temporary path in the same folder (same ending); moves it to ``path`` on success, removes it on error."""
+    """Yields a temporary path in the same folder, same ending; moves it to ``path`` on success, removes it on error."""
     path = Path(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -39,7 +39,9 @@ def write_json_atomic(path: Path | str, value: Any) -> None:
     write_text_atomic(path, json.dumps(value, indent=2) + "\n")
 
 
-def save_safetensors_atomic(tensors: dict[str, Tensor], path: Path | str, metadata: dict[str, str] | None = None) -> None:
+def save_safetensors_atomic(
+    tensors: dict[str, Tensor], path: Path | str, metadata: dict[str, str] | None = None
+) -> None:
     """Contiguous copies of ``tensors`` as one safetensors file."""
     from safetensors.torch import save_file
 

@@ -50,7 +50,9 @@ class FewStepSchedule:
     def __post_init__(self) -> None:
         steps = self.timesteps
         if not steps or any(not 0 < t <= TRAIN_TIMESTEPS for t in steps) or list(steps) != sorted(set(steps))[::-1]:
-            raise ValueError(f"timesteps are {steps}; expected distinct values in (0, 1000], descending, e.g. (1000, 500)")
+            raise ValueError(
+                f"timesteps are {steps}; expected distinct values in (0, 1000], descending, e.g. (1000, 500)"
+            )
         if self.shift <= 0:
             raise ValueError(f"shift is {self.shift}; expected a positive number, e.g. 5.0")
 

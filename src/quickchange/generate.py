@@ -16,8 +16,9 @@ from typing import Protocol
 from PIL import Image
 from tqdm import tqdm
 
+from quickchange.images import fit_garment
 from quickchange.media import Frame, Mp4Writer, SheetRow, contact_sheet, default_scale, save_png_atomic
-from quickchange.plan import Plan
+from quickchange.plan import Garment, Plan
 
 SHEET_FRAMES_PER_GARMENT = 8
 
@@ -35,7 +36,7 @@ class Session(Protocol):
     """An endless stream of chunks; ``wear`` is obeyed from the next chunk on and returns its sequence id."""
 
     def __iter__(self) -> Iterator[Chunk]: ...
-    def wear(self, image: Image.Image, /) -> int: ...
+    def wear(self, garment: Frame, *, cutout: bool) -> int: ...
 
 
 class Studio(Protocol):
@@ -48,14 +49,15 @@ class Studio(Protocol):
     @property
     def height(self) -> int: ...
     def open(
-        self, *, reference: Image.Image, garment: Image.Image, prompt: str, seed: int
+        self, *, reference: Frame, garment: Frame, prompt: str, seed: int, cutout: bool
     ) -> AbstractContextManager[Session]: ...
 
 
 @dataclass(frozen=True)
 class SwitchReport:
     """``at`` seconds as asked; ``obeyed_frame`` the first frame of the video in the new garment; ``ms`` from asking
-    the session to that frame's being handed out. The last two are None where the video ended before it."""
+    the session, the garment cut out by then, to that frame's being handed out. The last two are None where the video
+    ended before it."""
 
     at: float
     obeyed_frame: int | None = None
@@ -103,8 +105,9 @@ def generate(studio: Studio, plan: Plan, *, model: str, threads: int) -> Summary
     """
     total = max(1, round(plan.seconds * studio.fps))
     scale = plan.scale or default_scale(studio.height)
-    controls = _Controls(plan, studio.fps)
-    sheet = _Sheet(plan, studio.fps, total)
+    garments = [_as_worn(garment, studio) for garment in (plan.garment, *(garment for _, garment in plan.switches))]
+    controls = _Controls([at for at, _ in plan.switches], garments[1:], studio.fps)
+    sheet = _Sheet(garments, studio.fps, total)
     shown = handed_out = 0
     first_frame = encoding = 0.0
     with (
@@ -112,7 +115,9 @@ def generate(studio: Studio, plan: Plan, *, model: str, threads: int) -> Summary
         tqdm(total=total, unit="frame", desc="generating") as bar,
     ):
         started = time.perf_counter()
-        with studio.open(reference=plan.reference, garment=plan.garment, prompt=plan.prompt, seed=plan.seed) as session:
+        with studio.open(
+            reference=plan.reference, garment=garments[0], prompt=plan.prompt, seed=plan.seed, cutout=False
+        ) as session:
             for chunk in session:
                 received = time.perf_counter()
                 first_frame = first_frame or received - started
@@ -150,13 +155,19 @@ def generate(studio: Studio, plan: Plan, *, model: str, threads: int) -> Summary
     )
 
 
+def _as_worn(garment: Garment, studio: Studio) -> Frame:
+    if garment.alpha is None:
+        return garment.rgb
+    return fit_garment(garment.rgb, garment.alpha, studio.width, studio.height)
+
+
 class _Controls:
     """Hands each switch to the session in its time and notes when it was obeyed."""
 
-    def __init__(self, plan: Plan, fps: float) -> None:
-        self.reports = [SwitchReport(at) for at, _ in plan.switches]
+    def __init__(self, times: Sequence[float], garments: Sequence[Frame], fps: float) -> None:
+        self.reports = [SwitchReport(at) for at in times]
         self._fps = fps
-        self._pending = deque(enumerate(garment for _, garment in plan.switches))
+        self._pending = deque(enumerate(garments))
         self._asked: deque[tuple[int, int, float]] = deque()  # sequence id, index of the switch, when
 
     def ask(self, session: Session, frame: int) -> None:
@@ -165,7 +176,7 @@ class _Controls:
         if self._pending and self.reports[self._pending[0][0]].at * self._fps <= frame + 1e-6:
             index, garment = self._pending.popleft()
             now = time.perf_counter()
-            self._asked.append((session.wear(garment), index, now))
+            self._asked.append((session.wear(garment, cutout=False), index, now))
 
     def obeyed(self, sequence: int, frame: int, now: float) -> None:
         """A chunk that starts at ``frame`` and follows all controls up to ``sequence`` came at time ``now``."""
@@ -177,11 +188,11 @@ class _Controls:
 class _Sheet:
     """Collects the few frames that the contact sheet shows, one row for each garment worn."""
 
-    def __init__(self, plan: Plan, fps: float, total: int) -> None:
-        self._garments = [plan.garment, *(garment for _, garment in plan.switches)]
+    def __init__(self, garments: Sequence[Frame], fps: float, total: int) -> None:
+        self._garments = garments
         self._fps = fps
         self._rows: list[list[tuple[Frame, str]]] = [[] for _ in self._garments]
-        self._step = max(1, total // (SHEET_FRAMES_PER_GARMENT * len(self._garments)))
+        self._step = max(1, total // (SHEET_FRAMES_PER_GARMENT * len(garments)))
 
     def add(self, frames: Frame, start: int, reports: Sequence[SwitchReport]) -> None:
         row = self._rows[sum(report.obeyed_frame is not None for report in reports)]
@@ -195,4 +206,8 @@ class _Sheet:
             shown_at = "never" if report.obeyed_frame is None else f"{report.obeyed_frame / self._fps:.2f} s"
             titles.append(f"asked {report.at:.2f} s\nobeyed {shown_at}")
         worn = zip(self._garments, titles, self._rows, strict=True)
-        return [SheetRow(garment=garment, title=title, frames=frames) for garment, title, frames in worn if frames]
+        return [
+            SheetRow(garment=Image.fromarray(garment), title=title, frames=frames)
+            for garment, title, frames in worn
+            if frames
+        ]

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
 
 from quickchange.errors import InputError
 from quickchange.images import cut_out, load_image
@@ -42,13 +43,21 @@ class Request:
     scale: int | None = None
 
 
+@dataclass(frozen=True)
+class Garment:
+    """``rgb`` uint8 ``[H, W, 3]``; ``alpha`` float32 ``[H, W]`` in 0..1 where it was cut out, else None."""
+
+    rgb: NDArray[np.uint8]
+    alpha: NDArray[np.float32] | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A checked request with its images read. ``switches`` are (seconds, garment), in order of time."""
+    """A checked request with its images read, uint8 ``[H, W, 3]``. ``switches`` are (seconds, garment), in order."""
 
-    reference: Image.Image
-    garment: Image.Image
-    switches: tuple[tuple[float, Image.Image], ...]
+    reference: NDArray[np.uint8]
+    garment: Garment
+    switches: tuple[tuple[float, Garment], ...]
     prompt: str
     seconds: float
     seed: int
@@ -90,9 +99,9 @@ def make_plan(request: Request) -> Plan:
     if not request.prompt.strip():
         raise InputError("the prompt is empty; say what the person does, for example 'she turns to the left'")
 
-    def read_garment(path: Path) -> Image.Image:
+    def read_garment(path: Path) -> Garment:
         image = load_image(path)
-        return cut_out(image) if request.cutout else image
+        return Garment(*cut_out(image)) if request.cutout else Garment(image)
 
     return Plan(
         reference=load_image(request.reference),

@@ -218,5 +218,3 @@ class _SwitchActions:
         s = self._session
         chunks = list(s._latents)[-(frames // s._cache.config.chunk) :]
         s._rollout.recompute(chunks)
-
-

@@ -31,7 +31,9 @@ class Studio:
         device: torch device. dtype: of the transformer and its cache; the codec stays in float32.
     """
 
-    def __init__(self, components: Components, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, components: Components, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
         self.components, self.device, self.dtype = components, torch.device(device), dtype
         transformer = components.transformer.to(self.device, dtype)
         # Sinusoids need more digits than bfloat16 has; these two run once per schedule, not per pass.

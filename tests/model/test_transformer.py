@@ -119,13 +119,17 @@ def test_maskless_teacher_forcing_equals_the_masked_one(copies: int) -> None:
     sequence = torch.cat([latents(CONDITIONS, 4), latents(FRAMES, 5)[:, :, :-CHUNK], *noisy], 2)
     level = torch.cat([torch.zeros(BATCH, past), *levels], 1)
     attention = TeacherForcingAttention(rotary(), FRAMES, CHUNK, copies)
-    got = model(sequence, model.embed_time(1000 * level), prompt(model), attention, roles(sequence.shape[2]))[:, :, past:]
+    got = model(sequence, model.embed_time(1000 * level), prompt(model), attention, roles(sequence.shape[2]))[
+        :, :, past:
+    ]
     for i, part in enumerate(got.split(FRAMES, 2)):
         assert (part - forcing_outputs(model, noisy[i], levels[i])).abs().max() <= 1e-5
 
 
 def through_the_cache(model: WanTransformer) -> tuple[Rollout, KVCache]:
-    config = CacheConfig(layers=2, heads=2, head_dim=24, tokens_per_frame=TOKENS, window=CONDITIONS + FRAMES, chunk=CHUNK)
+    config = CacheConfig(
+        layers=2, heads=2, head_dim=24, tokens_per_frame=TOKENS, window=CONDITIONS + FRAMES, chunk=CHUNK
+    )
     cache = KVCache(config, rotary(), batch=BATCH)
     rollout = Rollout(model, cache, FewStepSchedule())
     rollout.say(prompt(model))

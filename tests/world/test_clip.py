@@ -51,7 +51,9 @@ def test_shadows_of_the_target_stay_faint_elsewhere(renderer: Renderer) -> None:
 def test_second_garment_moves_exactly_like_the_first(renderer: Renderer) -> None:
     spec = without_shadows(sample_spec(4))
     clip = render_clip(renderer, spec, frames=3, both=True)
-    assert clip.frames_b is not None and clip.ids_b is not None and clip.garment_b is not None
+    assert clip.frames_b is not None
+    assert clip.ids_b is not None
+    assert clip.garment_b is not None
     target = (clip.ids == Label.UPPER) | (clip.ids_b == Label.UPPER)
     outside = ~np.stack([dilate(mask, 2) for mask in target])
     assert np.array_equal(clip.frames[outside], clip.frames_b[outside])
@@ -66,8 +68,10 @@ def test_labels_show_a_dressed_person_in_front_of_a_wall(renderer: Renderer) -> 
     clip = render_clip(renderer, sample_spec(5), frames=1)
     shares = {label: float((clip.ids == label).mean()) for label in Label}
     assert clip.ids.max() <= max(Label)
-    assert shares[Label.BACKGROUND] > 0.3 and shares[Label.UPPER] > 0.1
-    assert shares[Label.SKIN] > 0.02 and shares[Label.HAIR] > 0.005
+    assert shares[Label.BACKGROUND] > 0.3
+    assert shares[Label.UPPER] > 0.1
+    assert shares[Label.SKIN] > 0.02
+    assert shares[Label.HAIR] > 0.005
     assert shares[Label.LOWER] + shares[Label.SKIRT] > 0.02
     wall = clip.frames[0][clip.ids[0] == Label.BACKGROUND]
     assert np.abs(wall.astype(int) - np.median(wall, 0)).mean() < 3
@@ -90,13 +94,15 @@ def test_everyone_fills_the_frame_alike(renderer: Renderer) -> None:
         spec = dataclasses.replace(spec, motion=dataclasses.replace(spec.motion, name="sway", sway=0.0))
         ids = render_clip(renderer, spec, frames=1).ids[0]
         tops.append(int(np.argmax(np.isin(ids, (Label.HAIR, Label.SKIN)).any(1))))
-    assert max(tops) - min(tops) <= 3 and min(tops) >= 1
+    assert max(tops) - min(tops) <= 3
+    assert min(tops) >= 1
 
 
 def test_keypoints_lie_on_the_person(renderer: Renderer) -> None:
     clip = render_clip(renderer, sample_spec(8), frames=1)
     points = clip.keypoints[0]
-    assert points.shape == (17, 3) and set(points[:, 2]) <= {0.0, 1.0, 2.0}
+    assert points.shape == (17, 3)
+    assert set(points[:, 2]) <= {0.0, 1.0, 2.0}
     left, right = points[5], points[6]
     assert left[0] > right[0], "the person's left is on the right of the picture"
     for x, y, visibility in points:

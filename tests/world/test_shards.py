@@ -29,16 +29,18 @@ def test_write_resume_and_read(tmp_path: Path) -> None:
     expected = render_clip(Renderer(32, 48, 1.0), sample_spec(8), frames=3, both=True)
     for name in ("frames", "ids", "reference", "reference_ids", "garment", "keypoints", "frames_b", "ids_b"):
         assert np.array_equal(getattr(clips[1], name), getattr(expected, name)), name
-    assert clips[1].prompt == expected.prompt and clips[1].fps == 24
+    assert clips[1].prompt == expected.prompt
+    assert clips[1].fps == 24
 
     bytes_before = shards[1].read_bytes()
     shards[0].unlink()
     (tmp_path / "shard-000000.1.partial").write_bytes(b"left over")
     render_shards(tmp_path, 7, 3, processes=1, both=True, **SETTINGS)  # type: ignore[arg-type]
-    assert shards[0].exists() and shards[1].read_bytes() == bytes_before
+    assert shards[0].exists()
+    assert shards[1].read_bytes() == bytes_before
     assert not list(tmp_path.glob("*.partial"))
 
-    with pytest.raises(ValueError, match="other|asked"):
+    with pytest.raises(ValueError, match="asked for"):
         render_shards(tmp_path, 8, 3, processes=1, both=True, **SETTINGS)  # type: ignore[arg-type]
 
 

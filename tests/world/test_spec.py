@@ -22,7 +22,7 @@ def test_json_round_trip_is_exact(seed: int, difficulty: str) -> None:
 def test_malformed_json_is_refused() -> None:
     data = json.loads(sample_spec(0).to_json())
     data["camera"]["framing"] = "sideways"
-    with pytest.raises(ValueError, match="spec.camera.framing"):
+    with pytest.raises(ValueError, match=r"spec\.camera\.framing"):
         ClipSpec.from_json(json.dumps(data))
     del data["camera"]
     with pytest.raises(ValueError, match="camera"):

@@ -108,7 +108,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def open_studio(model: Path, device: str, threads: int | None) -> tuple[Studio, int]:
-    """Load ``model`` on ``device``; also returns the number of CPU threads computed with."""
+    """Load ``model`` on ``device``; also returns the number of CPU threads computed with.
+
+    Raises:
+        InputError: for a device that is not there, or a model directory that is not whole.
+    """
     import torch
 
     from quickchange.commands.device import usable_device
@@ -116,7 +120,10 @@ def open_studio(model: Path, device: str, threads: int | None) -> tuple[Studio, 
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return RealStudio.from_pretrained(model, device=usable_device(device)), torch.get_num_threads()
+    try:
+        return RealStudio.from_pretrained(model, device=usable_device(device)), torch.get_num_threads()
+    except FileNotFoundError as error:
+        raise InputError(f"{model} is not a whole model directory: {error}") from error
 
 
 def describe(summary: Summary) -> str:

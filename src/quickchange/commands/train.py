@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +47,13 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--minutes is {args.minutes:g}; it must be more than 0")
 
     from quickchange.commands.device import usable_device
+    from quickchange.train.config import read_recipe
     from quickchange.train.run import run as train
 
+    try:
+        read_recipe(args.config)
+    except ValueError as error:  # also what tomllib raises
+        raise InputError(f"--config {args.config}: {error}") from error
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         train(
@@ -61,6 +65,6 @@ def run(args: argparse.Namespace) -> int:
             minutes=args.minutes,
             fresh=args.fresh,
         )
-    except (FileNotFoundError, tomllib.TOMLDecodeError) as error:
+    except FileNotFoundError as error:  # of an earlier stage, or the shards
         raise InputError(str(error)) from error
     return 0

@@ -24,11 +24,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the shards go")
     parser.add_argument("--seed", type=int, default=0, help="of the first clip (default: %(default)s)")
     parser.add_argument("--count", type=int, default=24, help="number of clips (default: %(default)s)")
-    parser.add_argument("--size", type=parse_size, default=(144, 256), metavar="WxH", help="pixels (default: 144x256)")
-    parser.add_argument("--frames", type=int, default=81, help="frames of a clip (default: %(default)s)")
+    parser.add_argument("--size", type=parse_size, default=(96, 128), metavar="WxH", help="pixels (default: 96x128)")
+    parser.add_argument("--frames", type=int, default=33, help="frames of a clip (default: %(default)s)")
     parser.add_argument("--fps", type=int, default=24, help="frames per second (default: %(default)s)")
-    parser.add_argument("--difficulty", choices=("easy", "full"), default="full", help="(default: %(default)s)")
-    parser.add_argument("--clips-per-shard", type=int, default=32, help="(default: %(default)s)")
+    parser.add_argument("--difficulty", choices=("easy", "full"), default="easy", help="(default: %(default)s)")
+    parser.add_argument("--clips-per-shard", type=int, default=50, help="(default: %(default)s)")
+    parser.add_argument("--both", action="store_true", help="also render every clip in its second garment")
     parser.add_argument(
         "--processes", type=int, default=os.cpu_count() or 1, help="(default: one for each core, %(default)s)"
     )
@@ -57,15 +58,19 @@ def run(args: argparse.Namespace) -> int:
 
     from quickchange.world.shards import render_shards
 
-    render_shards(
-        args.out,
-        seed=args.seed,
-        count=args.count,
-        size=args.size,
-        frames=args.frames,
-        fps=args.fps,
-        difficulty=args.difficulty,
-        processes=args.processes,
-        clips_per_shard=args.clips_per_shard,
-    )
+    try:
+        render_shards(
+            args.out,
+            seed=args.seed,
+            count=args.count,
+            size=args.size,
+            frames=args.frames,
+            fps=args.fps,
+            difficulty=args.difficulty,
+            processes=args.processes,
+            clips_per_shard=args.clips_per_shard,
+            both=args.both,
+        )
+    except ValueError as error:  # the folder holds clips of other settings
+        raise InputError(str(error)) from error
     return 0

@@ -115,14 +115,17 @@ class TeacherForcingAttention:
             k = torch.cat([k[:, :, :clean].detach(), k[:, :, clean:]], 2)
             v = torch.cat([v[:, :, :clean].detach(), v[:, :, clean:]], 2)
         head = F.scaled_dot_product_attention(q[:, :, :conditions], k[:, :, :conditions], v[:, :, :conditions])
-        clean_out, noisy_out = [head], [[] for _ in range(self.copies)]
+        clean_out: list[Tensor] = [head]
+        noisy_out: list[list[Tensor]] = [[] for _ in range(self.copies)]
         for i in range(self.chunks):
             past = conditions + i * width
             starts = [past] if i < self.chunks - 1 else []
             starts += [clean + copy * self.frames * p + i * width for copy in range(self.copies)]
-            seen = [torch.cat([torch.cat([x[:, :, :past], x[:, :, s : s + width]], 2) for s in starts]) for x in (k, v)]
+            keys, values = (
+                torch.cat([torch.cat([x[:, :, :past], x[:, :, s : s + width]], 2) for s in starts]) for x in (k, v)
+            )
             asked = torch.cat([q[:, :, s : s + width] for s in starts])
-            out = F.scaled_dot_product_attention(asked, *seen).chunk(len(starts))
+            out = F.scaled_dot_product_attention(asked, keys, values).chunk(len(starts))
             if i < self.chunks - 1:
                 clean_out.append(out[0])
             for copy in range(self.copies):

@@ -35,6 +35,14 @@ class Codec(Protocol):
     spatial: int
     temporal: int
 
+    def to(self, device: torch.device) -> Codec:
+        """Moves the weights."""
+        ...
+
+    def save_pretrained(self, directory: Path | str) -> None:
+        """Writes config and weights."""
+        ...
+
     def encode(self, frames_BCTHW: Tensor) -> Tensor:
         """``1 + 4 n`` frames -> ``1 + n`` latents of a fresh segment."""
         ...
@@ -80,7 +88,9 @@ class LightCodecConfig:
             raise ValueError(f"spatial is {self.spatial}; expected a power of two >= 8")
         for name in ("encoder_widths", "decoder_widths"):
             if self.spatial % 2 ** len(getattr(self, name)):
-                raise ValueError(f"{name} has {len(getattr(self, name))} levels; {self.spatial} pixels cannot be halved so often")
+                raise ValueError(
+                    f"{name} has {len(getattr(self, name))} levels; {self.spatial} pixels cannot be halved so often"
+                )
 
     @property
     def block_values(self) -> int:
@@ -175,8 +185,12 @@ class LightCodec(nn.Module):
         self.config, self.latent_channels, self.spatial = config, config.latent_channels, config.spatial
         shape = (config.latent_channels, 1, 1)
         like = self.encoder.linear.weight
-        self._mean = torch.tensor(config.latents_mean or [0.0] * shape[0], dtype=like.dtype, device=like.device).view(shape)
-        self._scale = torch.tensor(config.latents_scale or [1.0] * shape[0], dtype=like.dtype, device=like.device).view(shape)
+        self._mean = torch.tensor(config.latents_mean or [0.0] * shape[0], dtype=like.dtype, device=like.device).view(
+            shape
+        )
+        self._scale = torch.tensor(config.latents_scale or [1.0] * shape[0], dtype=like.dtype, device=like.device).view(
+            shape
+        )
 
     def _apply(self, fn: Any, recurse: bool = True) -> LightCodec:
         super()._apply(fn, recurse)
@@ -231,7 +245,8 @@ class LightCodec(nn.Module):
         directory = Path(directory)
         values = json.loads((directory / "config.json").read_text())
         values.pop("_class_name", None)
-        config = LightCodecConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        config = LightCodecConfig(**fields)
         codec = LightCodec(config)
         weights = load_file(directory / "diffusion_pytorch_model.safetensors")
         codec.load_state_dict({name: tensor.float() for name, tensor in weights.items()})

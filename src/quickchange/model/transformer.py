@@ -60,7 +60,9 @@ class TransformerConfig:
         if self.freq_dim % 2:
             raise ValueError(f"freq_dim is {self.freq_dim}; expected an even number")
         if self.channel_std is not None and len(self.channel_std) != self.in_channels:
-            raise ValueError(f"channel_std has {len(self.channel_std)} values; expected one per channel: {self.in_channels}")
+            raise ValueError(
+                f"channel_std has {len(self.channel_std)} values; expected one per channel: {self.in_channels}"
+            )
 
     @property
     def dim(self) -> int:
@@ -156,7 +158,12 @@ class Block(nn.Module):
         self.scale_shift_table = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
 
     def forward(
-        self, x_BFPE: Tensor, modulation_BF6E: Tensor, text_kv: tuple[Tensor, Tensor], attention: SelfAttention, layer: int
+        self,
+        x_BFPE: Tensor,
+        modulation_BF6E: Tensor,
+        text_kv: tuple[Tensor, Tensor],
+        attention: SelfAttention,
+        layer: int,
     ) -> Tensor:
         table = (self.scale_shift_table[None].float() + modulation_BF6E.float()).unsqueeze(3)
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = table.unbind(2)

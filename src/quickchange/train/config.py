@@ -88,7 +88,11 @@ def read_recipe(path: Path | str) -> Recipe:
             raise ValueError(f"{path} has no [{name}] table")
     codec = _build(LightCodecConfig, tables["codec"], "codec")
     stream = _build(StreamConfig, tables["stream"], "stream")
-    size = {"in_channels": codec.latent_channels, "out_channels": codec.latent_channels, "text_dim": tables["text"]["dim"]}
+    size = {
+        "in_channels": codec.latent_channels,
+        "out_channels": codec.latent_channels,
+        "text_dim": tables["text"]["dim"],
+    }
     transformer = _build(TransformerConfig, {**tables["transformer"], **size}, "transformer")
     shared = {f.name for f in dataclasses.fields(StageConfig)}
     stages = {}
@@ -96,4 +100,10 @@ def read_recipe(path: Path | str) -> Recipe:
         known = {k: v for k, v in table.items() if k in shared}
         options = {k: v for k, v in table.items() if k not in shared}
         stages[name] = _build(StageConfig, {**known, "options": options}, f"stages.{name}")
-    return Recipe(stream=stream, codec=codec, transformer=transformer, text=_build(TextConfig, tables["text"], "text"), stages=stages)
+    return Recipe(
+        stream=stream,
+        codec=codec,
+        transformer=transformer,
+        text=_build(TextConfig, tables["text"], "text"),
+        stages=stages,
+    )

@@ -1,11 +1,7 @@
-"""Training data: rendered shards -> pixels for the codec, latents for everything after it.
-
-The held-out split is a function of the seed alone, so no run ever trains on what another run is judged by.
-"""
+"""Training data: rendered shards -> pixels for the codec, latents for everything after it."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -22,14 +18,9 @@ from tqdm import tqdm
 from quickchange.files import save_safetensors_atomic
 from quickchange.model.codec import Codec
 from quickchange.world.shards import read_shard
+from quickchange.world.split import held_out
 
-HELD_OUT_SHARE = 20  # one seed in twenty
 _MIRROR = {"left": "right", "right": "left"}
-
-
-def held_out(seed: int) -> bool:
-    """Whether a seed belongs to the evaluation split."""
-    return int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:4], "big") % HELD_OUT_SHARE == 0
 
 
 def mirror_text(text: str) -> str:
@@ -73,7 +64,10 @@ def load_clips(folder: Path, *, limit: int | None = None, keep_held_out: bool = 
         seeds.append(clip.spec.seed)
         if limit is not None and len(seeds) >= limit:
             break
-    return Clips(*(np.stack(column) for column in columns), prompts=prompts, seeds=seeds)
+    if not seeds:
+        raise ValueError(f"the shards in {folder} hold no clip of the wanted split; render more seeds")
+    video, ids, reference, garment = (np.stack(column) for column in columns)
+    return Clips(video, ids, reference, garment, prompts, seeds)
 
 
 def to_float(frames: NDArray[np.uint8]) -> Tensor:

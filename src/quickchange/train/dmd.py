@@ -53,7 +53,10 @@ class DmdStage(LatentStage):
         self.ratio, self.guidance = int(option("critic_ratio", 5)), float(option("guidance", 3.0))
         self.tau, self.reward = float(option("tau", 0.2)), reward or DetailReward()
         critic_config = StageConfig(
-            steps=config.steps, batch=config.batch, learning_rate=float(option("critic_rate", config.learning_rate)), betas=config.betas
+            steps=config.steps,
+            batch=config.batch,
+            learning_rate=float(option("critic_rate", config.learning_rate)),
+            betas=config.betas,
         )
         self.critic_optimizers = make_optimizers([self.critic], critic_config)
 
@@ -104,7 +107,9 @@ class DmdStage(LatentStage):
         with self.autocast():
             clip, noisy = self.roll_out(batch, exit_step, generator)
             levels = torch.full((len(clip), clip.shape[2]), level, device=self.device)
-            x0 = flow.to_x0(noisy, forcing_velocity(self, batch, clip, noisy, levels, 1, detach_history=True).float(), level)
+            x0 = flow.to_x0(
+                noisy, forcing_velocity(self, batch, clip, noisy, levels, 1, detach_history=True).float(), level
+            )
             gradient = self._gradient(x0.detach(), batch, generator)
         per_frame = 0.5 * (x0 - (x0 - gradient).detach()).square().mean((1, 3, 4))  # [B, F]
         weights = self._weights(clip, batch)

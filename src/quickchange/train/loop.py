@@ -21,7 +21,14 @@ from tqdm import tqdm
 
 from quickchange.files import save_safetensors_atomic
 from quickchange.train.config import StageConfig
-from quickchange.train.optim import Average, apply_gradients, make_optimizers, pack_optimizers, rate_factor, unpack_optimizers
+from quickchange.train.optim import (
+    Average,
+    apply_gradients,
+    make_optimizers,
+    pack_optimizers,
+    rate_factor,
+    unpack_optimizers,
+)
 from quickchange.train.plots import draw_curves
 
 log = logging.getLogger(__name__)
@@ -42,7 +49,9 @@ class Stage(ABC):
 
     name: str
 
-    def __init__(self, config: StageConfig, trained: dict[str, nn.Module], kept: dict[str, nn.Module] | None = None) -> None:
+    def __init__(
+        self, config: StageConfig, trained: dict[str, nn.Module], kept: dict[str, nn.Module] | None = None
+    ) -> None:
         self.config, self.trained, self.kept = config, trained, kept or {}
         self.optimizers = make_optimizers(trained.values(), config)
         self.parameters = [p for module in trained.values() for p in module.parameters() if p.requires_grad]
@@ -62,6 +71,7 @@ class Stage(ABC):
         norm = apply_gradients(self.optimizers, self.parameters, rate_factor(step, self.config))
         return {**{k: v.detach() for k, v in losses.items()}, "gradient_norm": norm.detach()}
 
+    @abstractmethod
     def sample(self, path: Path) -> None:
         """Writes a picture of what the averaged weights do now."""
 
@@ -133,7 +143,9 @@ def train(stage: Stage, folder: Path, *, minutes: float | None = None, fresh: bo
         for step in range(start, config.steps):
             values = {k: float(v) for k, v in stage.update(step, step_generator(config.seed, step)).items()}
             if not math.isfinite(values["loss"]):
-                raise DivergedError(f"{stage.name}: loss is {values['loss']} at step {step}; lower the learning rate, resume from {path}")
+                raise DivergedError(
+                    f"{stage.name}: loss is {values['loss']} at step {step}; lower the learning rate, resume from {path}"
+                )
             stage.average.update(step)
             done = step + 1
             out.write(json.dumps({"step": done, **values}) + "\n")

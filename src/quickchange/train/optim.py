@@ -25,7 +25,9 @@ def make_optimizers(modules: Iterable[nn.Module], config: StageConfig) -> list[t
     ]
     if matrices:
         optimizers.append(
-            torch.optim.Muon(matrices, lr=config.muon, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+            torch.optim.Muon(
+                matrices, lr=config.muon, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+            )
         )
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -59,7 +61,9 @@ class Average:
 
     def __init__(self, modules: dict[str, nn.Module], decay: float) -> None:
         self.modules, self.decay = modules, decay
-        self.weights = {f"{n}.{k}": v.detach().clone().float() for n, m in modules.items() for k, v in m.state_dict().items()}
+        self.weights = {
+            f"{n}.{k}": v.detach().clone().float() for n, m in modules.items() for k, v in m.state_dict().items()
+        }
 
     @torch.no_grad()
     def update(self, step: int) -> None:

@@ -31,7 +31,14 @@ LATENTS = "latents.safetensors"
 
 
 def run(
-    stage: str, recipe_path: Path, data: Path, folder: Path, *, device: str = "cpu", minutes: float | None = None, fresh: bool = False
+    stage: str,
+    recipe_path: Path,
+    data: Path,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    minutes: float | None = None,
+    fresh: bool = False,
 ) -> bool:
     """Trains one stage, resuming where it stopped.
 
@@ -59,7 +66,9 @@ def run(
 def _codec_stage(recipe: Recipe, data: Path, folder: Path, device: torch.device) -> Stage:
     codec, clips = LightCodec(recipe.codec), load_clips(data)
     start_from_components(codec, clips)
-    return CodecStage(codec.to(device), clips, recipe.stages["vae"], device, lambda: codec.save_pretrained(folder / "codec"))
+    return CodecStage(
+        codec.to(device), clips, recipe.stages["vae"], device, lambda: codec.save_pretrained(folder / "codec")
+    )
 
 
 def _latents(recipe: Recipe, data: Path, folder: Path, device: torch.device) -> tuple[LightCodec, Latents]:
@@ -100,9 +109,13 @@ def _teacher_stage(recipe: Recipe, data: Path, folder: Path, device: torch.devic
     initialise_small(model)
     t = recipe.text
     corpus = [text for pair in latents.prompts for text in pair]
-    prompts = PromptEncoder.create(corpus, dim=t.dim, layers=t.layers, heads=t.heads, vocab=t.vocab, max_tokens=t.max_tokens)
+    prompts = PromptEncoder.create(
+        corpus, dim=t.dim, layers=t.layers, heads=t.heads, vocab=t.vocab, max_tokens=t.max_tokens
+    )
     components = Components(stream=recipe.stream, transformer=model.to(device), codec=codec, prompts=prompts.to(device))
-    return TeacherStage(components, latents, recipe.stages["sft"], device, _exporter(components, folder / "sft" / "model"))
+    return TeacherStage(
+        components, latents, recipe.stages["sft"], device, _exporter(components, folder / "sft" / "model")
+    )
 
 
 def _forcing_stage(recipe: Recipe, data: Path, folder: Path, device: torch.device) -> Stage:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from quickchange.train.plots import save_sheet, to_uint8
 
 
 class Batch(NamedTuple):
-    """video_BCFHW, conditions_BCFHW (reference, garment), prompts."""
+    """Videos, their [reference | garment] and their prompts."""
 
     video_BCFHW: Tensor
     conditions_BCFHW: Tensor
@@ -46,7 +47,12 @@ class LatentStage(Stage):
     """
 
     def __init__(
-        self, components: Components, latents: Latents, config: StageConfig, device: torch.device, export: Callable[[], None]
+        self,
+        components: Components,
+        latents: Latents,
+        config: StageConfig,
+        device: torch.device,
+        export: Callable[[], None],
     ) -> None:
         self.components, self.latents, self.device, self.export = components, latents, device, export
         self.model = components.transformer
@@ -70,7 +76,9 @@ class LatentStage(Stage):
         reference[worn] = self.latents.worn[index[worn]].float()
         level = torch.from_numpy(rng.random(len(index)) * self.reference_noise * (rng.random(len(index)) < 0.5))
         scale = reference.std((2, 3, 4), keepdim=True) * level.float().view(-1, 1, 1, 1, 1)
-        reference = reference + scale * torch.randn(reference.shape, generator=torch.Generator().manual_seed(int(index[0]) + step))
+        reference = reference + scale * torch.randn(
+            reference.shape, generator=torch.Generator().manual_seed(int(index[0]) + step)
+        )
         garment = self.latents.garment[index].float()
         blank = rng.random(len(index)) < self.drop
         garment[blank] = 0
@@ -125,22 +133,29 @@ class TeacherStage(LatentStage):
         levels = [float(flow.warp(1 - i / steps, self.shift)) for i in range(steps + 1)]
         x = torch.randn(video.shape, generator=torch.Generator().manual_seed(0)).to(video)
         with self.autocast():
-            for level, following in zip(levels, levels[1:], strict=False):
+            for level, following in pairwise(levels):
                 v = teacher_velocity(self, x, torch.full((count,), level, device=self.device), conditions, text).float()
                 x = x + (following - level) * v
         save_clip_sheet(self.components, conditions, [x, video], path)
 
 
 def teacher_velocity(
-    stage: LatentStage, x_BCFHW: Tensor, levels_B: Tensor, conditions_BCFHW: Tensor, text: TextContext, model: object = None
+    stage: LatentStage,
+    x_BCFHW: Tensor,
+    levels_B: Tensor,
+    conditions_BCFHW: Tensor,
+    text: TextContext,
+    model: object = None,
 ) -> Tensor:
     """Bidirectional prediction of the video's velocity; ``model`` defaults to the stage's own network."""
     network = stage.model if model is None else model
     frames = x_BCFHW.shape[2]
-    timesteps = torch.cat([levels_B.new_zeros(len(levels_B), CONDITIONS), levels_B[:, None].expand(-1, frames)], 1) * 1000
+    timesteps = (
+        torch.cat([levels_B.new_zeros(len(levels_B), CONDITIONS), levels_B[:, None].expand(-1, frames)], 1) * 1000
+    )
     attention = SequenceAttention(stage.rotary, torch.arange(CONDITIONS + frames))
     sequence = torch.cat([conditions_BCFHW, x_BCFHW], 2)
-    out = network(sequence, network.embed_time(timesteps), text, attention, roles_of(frames, x_BCFHW.device))  # type: ignore[operator, attr-defined]
+    out = network(sequence, network.embed_time(timesteps), text, attention, roles_of(frames, x_BCFHW.device))  # type: ignore[attr-defined]
     return out[:, :, CONDITIONS:]
 
 

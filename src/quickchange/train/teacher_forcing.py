@@ -14,9 +14,9 @@ from torch import Tensor
 from quickchange import flow
 from quickchange.cache import CacheConfig, KVCache
 from quickchange.model.attention import CONDITIONS, TeacherForcingAttention
+from quickchange.model.transformer import GARMENT_ROLE, REFERENCE_ROLE, VIDEO_ROLE
 from quickchange.rollout import Rollout
 from quickchange.train.sft import Batch, LatentStage, save_clip_sheet
-from quickchange.model.transformer import GARMENT_ROLE, REFERENCE_ROLE, VIDEO_ROLE
 
 
 class TeacherForcingStage(LatentStage):

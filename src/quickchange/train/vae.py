@@ -49,8 +49,8 @@ def start_from_components(codec: LightCodec, clips: Clips, count: int = 400, see
     codec.decoder.linear.weight.copy_(basis[:, :, None, None])
     codec.decoder.linear.bias.copy_(mean)
     for correction in (codec.encoder.refine[-1], codec.decoder.leave):
-        torch.nn.init.zeros_(correction.weight)
-        torch.nn.init.zeros_(correction.bias)
+        for parameter in correction.parameters():
+            parameter.zero_()
 
 
 def _charbonnier(x: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class CodecStage(Stage):
     ) -> None:
         super().__init__(config, {"codec": codec})
         # Five times faster in bfloat16 on a CPU.
-        self.codec = codec.to(memory_format=torch.channels_last)
+        self.codec = codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.clips, self.device, self.export = clips, device, export
         self.frames, self.noise = int(config.options.get("frames", 13)), float(config.options.get("noise", 0.05))
         self.weight = torch.full((256,), 0.7)
@@ -88,7 +88,10 @@ class CodecStage(Stage):
         for index in rng.integers(0, len(self.clips), self.config.batch):
             start = int(rng.integers(0, self.clips.video.shape[1] - self.frames + 1))
             part = slice(start, start + self.frames)
-            video, weight = to_float(self.clips.video[index, part]), self.weight[self.clips.ids[index, part].astype(np.int64)]
+            video, weight = (
+                to_float(self.clips.video[index, part]),
+                self.weight[self.clips.ids[index, part].astype(np.int64)],
+            )
             flip = rng.random() < 0.5
             videos.append(video.flip(-1) if flip else video)
             weights.append(weight.flip(-1) if flip else weight)
@@ -123,7 +126,10 @@ class CodecStage(Stage):
             still = self.codec.decode_raw(self.codec.encode_raw(image), self.codec.new_state())
             real, made = to_uint8(video[0]), to_uint8(out[0])
             picks = (0, self.frames // 2, self.frames - 1)
-            rows.append([image_ for t in picks for image_ in (real[t], made[t])] + [to_uint8(image[0])[0], to_uint8(still[0])[0]])
+            rows.append(
+                [image_ for t in picks for image_ in (real[t], made[t])]
+                + [to_uint8(image[0])[0], to_uint8(still[0])[0]]
+            )
         save_sheet(rows, path)
 
     @torch.no_grad()

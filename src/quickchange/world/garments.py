@@ -68,14 +68,15 @@ class Cut:
         distance = np.minimum(distance, neck * self.u0[2] * 1.5)
         if self.u2[2] > 0:
             hole = np.hypot((side - self.u2[0]) / self.u2[2], (height - self.u2[1]) / self.u2[3]) - 1
-            distance = np.minimum(distance, np.where(side > self.u2[0], np.where(height > self.u2[1], -1, hole), hole))
+            bare = (side > self.u2[0]) & ((height > self.u2[1]) | (arm > 0.02))
+            distance = np.minimum(distance, np.where(bare, -1, hole))
         return np.asarray(distance, np.float32)
 
     def lower(self, cut: Floats) -> Floats:
-        return np.minimum((self.l0[0] - cut[:, 1]) * 5, (self.l0[1] - cut[:, 3]) * 8)
+        return np.asarray(np.minimum((self.l0[0] - cut[:, 1]) * 5, (self.l0[1] - cut[:, 3]) * 8), np.float32)
 
     def skirt(self, cut: Floats) -> Floats:
-        return np.minimum((self.s0[0] - cut[:, 1]) * 5, (self.s0[1] - cut[:, 3]) * 8)
+        return np.asarray(np.minimum((self.s0[0] - cut[:, 1]) * 5, (self.s0[1] - cut[:, 3]) * 8), np.float32)
 
     def hides(self, body: Body) -> np.ndarray:
         """bool[V]: body vertices that are certainly below a garment or a shoe."""

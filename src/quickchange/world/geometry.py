@@ -56,7 +56,7 @@ def perspective(fov: float, aspect: float, near: float, far: float) -> Floats:
 
 def orthographic(half_width: float, half_height: float, near: float, far: float) -> Floats:
     depth = far - near
-    matrix: Floats = np.array([[1 / half_width, 0, 0, 0], [0, 1 / half_height, 0, 0],
+    return np.array([[1 / half_width, 0, 0, 0], [0, 1 / half_height, 0, 0],
                      [0, 0, -2 / depth, -(far + near) / depth], [0, 0, 0, 1]], np.float32)  # fmt: skip
 
 
@@ -76,7 +76,8 @@ def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
     flat = faces.T.reshape(-1)
     tiled = np.tile(face_normals, (3, 1))
     summed = np.stack([np.bincount(flat, tiled[:, k], minlength=len(vertices)) for k in range(3)], 1)
-    return (summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+    lengths = np.linalg.norm(summed, axis=1, keepdims=True)
+    return np.asarray(summed / np.maximum(lengths, 1e-9), np.float32)
 
 
 class Smoother:

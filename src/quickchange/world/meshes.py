@@ -83,7 +83,7 @@ def hair_height(body: Body, hair: HairSpec) -> Floats:
 
 
 def hair_meshes(body: Body, hair: HairSpec, height: Floats) -> list[Mesh]:
-    """A smoothed shell over the scalp, and a knot for tied hair; the first cut value is the height over the hairline."""
+    """A smoothed shell over the scalp, and a knot for tied hair; cut value 0 is the height over the hairline."""
     faces = body.assets.faces["body"]
     faces = faces[(height[faces] > -0.35).all(1)]
     above_eyes = body.vertices[:, 1] - body.joints["l-eye"][1]
@@ -103,7 +103,8 @@ def _knot(body: Body, back: float, radius: float) -> Mesh:
     """A ball of hair behind the head, bound to the head bone."""
     rows, columns = 8, 14
     polar, around = np.meshgrid(np.linspace(0, np.pi, rows), np.linspace(0, 2 * np.pi, columns), indexing="ij")
-    normals = np.stack([np.sin(polar) * np.cos(around), np.cos(polar), np.sin(polar) * np.sin(around)], -1).reshape(-1, 3)
+    flat = np.sin(polar)
+    normals = np.stack([flat * np.cos(around), np.cos(polar), flat * np.sin(around)], -1).reshape(-1, 3)
     centre = np.array([0.0, body.joints["l-eye"][1] + 0.25, back - 0.45 * radius])
     count = len(normals)
     data = np.zeros((count, 20), np.float32)

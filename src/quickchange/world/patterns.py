@@ -13,6 +13,7 @@ from quickchange.world.spec import Colour, PatternSpec
 Image8 = NDArray[np.uint8]
 TILE = 128
 PRINT = 256
+TAU = 2 * np.pi
 
 
 def noise_field(rng: np.random.Generator, size: int, smoothness: float) -> NDArray[np.float64]:
@@ -22,12 +23,12 @@ def noise_field(rng: np.random.Generator, size: int, smoothness: float) -> NDArr
     radius[0, 0] = 1e9
     spectrum = (rng.normal(size=(size, size)) + 1j * rng.normal(size=(size, size))) / radius**smoothness
     field = np.fft.ifft2(spectrum).real
-    return np.clip(0.5 + 0.18 * (field - field.mean()) / field.std(), 0, 1)
+    return np.asarray(np.clip(0.5 + 0.18 * (field - field.mean()) / field.std(), 0, 1))
 
 
 def _mix(mask: NDArray[Any], inside: Colour, outside: Colour) -> NDArray[np.float64]:
     weight = np.clip(mask, 0, 1).astype(np.float64)[..., None]
-    return np.array(inside) * weight + np.array(outside) * (1 - weight)
+    return np.asarray(np.array(inside) * weight + np.array(outside) * (1 - weight))
 
 
 def _edge(distance: NDArray[Any]) -> NDArray[Any]:
@@ -76,9 +77,6 @@ def tile(pattern: PatternSpec) -> Image8:
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-TAU = 2 * np.pi
-
-
 def _plaid(rng: np.random.Generator, colours: tuple[Colour, ...]) -> NDArray[np.float64]:
     v, u = np.mgrid[0:TILE, 0:TILE] / TILE
     image = np.ones((TILE, TILE, 3)) * np.array(colours[0])
@@ -87,7 +85,7 @@ def _plaid(rng: np.random.Generator, colours: tuple[Colour, ...]) -> NDArray[np.
             place, width = rng.random(), rng.uniform(0.04, 0.18)
             inside = np.abs((axis - place + 0.5) % 1 - 0.5) < width / 2
             image = np.where(inside[..., None], 0.5 * image + 0.5 * np.array(colours[1 + band % 2]), image)
-    return image
+    return np.asarray(image)
 
 
 def _floral(rng: np.random.Generator, colours: tuple[Colour, ...]) -> NDArray[np.float64]:
@@ -106,11 +104,11 @@ def _floral(rng: np.random.Generator, colours: tuple[Colour, ...]) -> NDArray[np
             angle = TAU * (petal / 5 + turn)
             disc(x + radius * np.cos(angle), y + radius * np.sin(angle), radius * 0.7, colours[1 + flower % 2])
         disc(x, y, radius * 0.5, (0.94, 0.82, 0.24))
-    return np.asarray(picture.resize((TILE, TILE), Image.Resampling.BOX)) / 255.0
+    return np.asarray(picture.resize((TILE, TILE), Image.Resampling.BOX), np.float64) / 255.0
 
 
 def _bytes(colour: Colour) -> tuple[int, int, int]:
-    r, g, b = (int(round(c * 255)) for c in colour)
+    r, g, b = (round(c * 255) for c in colour)
     return r, g, b
 
 

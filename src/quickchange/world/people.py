@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 from quickchange.world.spec import Colour, HairSpec, PersonSpec
 
 Rng = np.random.Generator
-SKIN_LIGHT, SKIN_MIDDLE, SKIN_DARK = np.array([0.80, 0.56, 0.44]), np.array([0.55, 0.32, 0.19]), np.array([0.15, 0.08, 0.05])
+SKIN_LIGHT, SKIN_MIDDLE = np.array([0.80, 0.56, 0.44]), np.array([0.55, 0.32, 0.19])
+SKIN_DARK = np.array([0.15, 0.08, 0.05])
 HAIR_COLOURS: tuple[tuple[str, Colour, float], ...] = (  # name, linear colour, share
-    ("black", (0.025, 0.02, 0.017), 0.22), ("dark brown", (0.06, 0.035, 0.022), 0.24), ("brown", (0.14, 0.07, 0.035), 0.2),
+    ("black", (0.025, 0.02, 0.017), 0.22),
+    ("dark brown", (0.06, 0.035, 0.022), 0.24),
+    ("brown", (0.14, 0.07, 0.035), 0.2),
     ("light brown", (0.22, 0.12, 0.05), 0.12), ("blond", (0.46, 0.31, 0.12), 0.1), ("red", (0.28, 0.08, 0.025), 0.06),
     ("grey", (0.24, 0.24, 0.24), 0.06),
 )  # fmt: skip
@@ -29,8 +32,8 @@ DETAILS = (
     ("neck/neck-scale-horiz-incr", 0.3), ("torso/measure-waist-circ-incr", 0.3), ("torso/measure-waist-circ-decr", 0.3),
     ("torso/measure-hips-circ-incr", 0.3), ("torso/measure-shoulder-dist-incr", 0.3), ("torso/torso-vshape-incr", 0.3),
 )  # fmt: skip
-PAIRED_DETAILS = (("cheek/{}-cheek-volume-incr", 0.3), ("cheek/{}-cheek-bones-incr", 0.3), ("eyes/{}-eye-trans-out", 0.2),
-                  ("eyes/{}-eye-corner1-up", 0.3))  # fmt: skip
+PAIRED_DETAILS = (("cheek/{}-cheek-volume-incr", 0.3), ("cheek/{}-cheek-bones-incr", 0.3),
+                  ("eyes/{}-eye-trans-out", 0.2), ("eyes/{}-eye-corner1-up", 0.3))  # fmt: skip
 
 
 def _face(rng: Rng) -> tuple[tuple[str, float], ...]:
@@ -40,7 +43,7 @@ def _face(rng: Rng) -> tuple[tuple[str, float], ...]:
     for pattern, spread in PAIRED_DETAILS:
         weight = float(np.clip(rng.normal() * spread, 0, 0.7))
         details += [(pattern.format(side), weight) for side in "lr"]
-    smile, large, ears = float(rng.uniform(0.35, 0.9)), float(rng.uniform(0.3, 0.7)), float(rng.uniform(0.3, 0.7))
+    smile, large, ears = (float(rng.uniform(*span)) for span in ((0.35, 0.9), (0.3, 0.7), (0.3, 0.7)))
     details += [("expression/units/caucasian/mouth-corner-puller", smile), ("mouth/mouth-angles-up", 0.5 * smile)]
     for side in "lr":
         details += [(f"eyes/{side}-eye-scale-incr", large), (f"eyes/{side}-eye-height2-incr", 0.5 * large),

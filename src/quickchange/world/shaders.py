@@ -36,7 +36,7 @@ float upper_cover(vec4 cut, vec3 n) {
   d = min(d, neck * u0.z * 1.5);
   if (u2.z > 0.0) {
     float hole = length(vec2((side - u2.x) / u2.z, (cut.y - u2.y) / u2.w)) - 1.0;
-    d = min(d, side > u2.x && cut.y > u2.y ? -1.0 : hole);
+    d = min(d, side > u2.x && (cut.y > u2.y || cut.x > .02) ? -1.0 : hole);
   }
   return d;
 }
@@ -155,7 +155,7 @@ UPPER = """
   float c = upper_cover(cut, rest_normal); if (c < 0.) discard;
   if (s0.z > .5 && cut.x < .02 && cut.y < s0.x - .03) discard;
   // The seam is a plane across the shoulder; below the arm, where the plane meets the torso, the arm's weight decides.
-  bool sleeve = cut.x > .01 && (abs(rest.x) - axis.y - rest.y + axis.z) * .707 > .12;
+  bool sleeve = u2.z <= 0. && cut.x > .01 && (abs(rest.x) - axis.y - rest.y + axis.z) * .707 > .12;
   float mark = 0.;
   if (accent.w > .5 && accent.w < 1.5) mark = step(c, .16);
   else if (accent.w > 1.5 && accent.w < 2.5) mark = sleeve ? 1. : 0.;

@@ -74,7 +74,7 @@ def encode_video(frames: NDArray[np.uint8], fps: float) -> bytes:
 def decode_video(data: bytes, grey: bool) -> NDArray[np.uint8]:
     """Inverse of `encode_video`. Raises ValueError when there is no video or it is implausibly large."""
     frames: list[NDArray[np.uint8]] = []
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         if not container.streams.video:
             raise ValueError("shard member: expected a video stream, found none")
         for frame in container.decode(video=0):
@@ -271,7 +271,8 @@ def _clip(path: Path, stem: str, members: dict[str, bytes]) -> Clip:
         video = {name: decode_video(members[f"{name}.mkv"], grey=name.startswith("ids"))
                  for name in ("video", "ids", "video_b", "ids_b") if f"{name}.mkv" in members}  # fmt: skip
         image = {name: np.asarray(Image.open(io.BytesIO(members[f"{name}.png"])))
-                 for name in ("reference", "reference_ids", "garment", "garment_b") if f"{name}.png" in members}  # fmt: skip
+                 for name in ("reference", "reference_ids", "garment", "garment_b")
+                 if f"{name}.png" in members}  # fmt: skip
         return Clip(
             spec=ClipSpec.from_json(json.dumps(meta["spec"])), fps=float(meta["fps"]),
             prompt=Prompt(str(meta["prompt"]["dynamic"]), str(meta["prompt"]["static"])), frames=video["video"],
