@@ -28,7 +28,8 @@ class Books(RuleBasedStateMachine):
         for thread in CONDITIONS:
             self.slots = self.slots.bump(thread)
         self.slots = self.slots.begin_conditions().commit()
-        self.saved = (self.slots, self.seen, self.stale)
+        self.current = True  # reference and garment have been forwarded since one of them was last given
+        self.snapshot()
 
     def attempt(self, legal: bool, transition: str, *arguments: object) -> object:
         try:
@@ -47,7 +48,7 @@ class Books(RuleBasedStateMachine):
     @rule(thread=st.sampled_from([*CONDITIONS, Thread.TEXT]))
     def bump(self, thread: Thread) -> None:
         if self.attempt(self.idle, "bump", thread) and thread is not Thread.TEXT:
-            self.seen, self.stale = set(), self.stale | self.seen
+            self.seen, self.stale, self.current = set(), self.stale | self.seen, False
 
     @rule()
     def hold_text(self) -> None:
@@ -55,14 +56,12 @@ class Books(RuleBasedStateMachine):
 
     @rule()
     def begin_conditions(self) -> None:
-        live = any(entry.state is State.LIVE for entry in self.slots.conditions)
-        self.attempt(self.idle and not live, "begin_conditions")
+        self.attempt(self.idle and not self.current, "begin_conditions")
 
     @rule()
     def begin_chunk(self) -> None:
-        ready = len(self.slots.conditions) == 2 and all(e.state is State.LIVE for e in self.slots.conditions)
-        current = self.slots.text_version == self.slots.versions.text
-        result = self.attempt(self.idle and ready and current, "begin_chunk", Fifo())
+        text = self.slots.text_version == self.slots.versions.text
+        result = self.attempt(self.idle and self.current and text, "begin_chunk", Fifo())
         if isinstance(result, tuple):
             frames = {entry.frame for entry in result[1]}
             assert frames <= self.seen | self.stale
@@ -72,8 +71,9 @@ class Books(RuleBasedStateMachine):
     @rule()
     def commit(self) -> None:
         writing = self.slots.writing
-        if self.attempt(bool(writing), "commit") and writing[0].thread is Thread.HISTORY:
-            self.seen = self.seen | {entry.frame for entry in writing}
+        if self.attempt(bool(writing), "commit"):
+            self.current = True
+            self.seen = self.seen | {entry.frame for entry in writing if entry.thread is Thread.HISTORY}
 
     @rule()
     def abort(self) -> None:
@@ -125,11 +125,11 @@ class Books(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.idle)
     def snapshot(self) -> None:
-        self.saved = (self.slots, self.seen, self.stale)
+        self.saved = (self.slots, self.seen, self.stale, self.current)
 
     @rule()
     def restore(self) -> None:
-        self.slots, self.seen, self.stale = self.saved
+        self.slots, self.seen, self.stale, self.current = self.saved
 
     @invariant()
     def what_is_seen_is_exactly_what_is_live(self) -> None:

@@ -73,8 +73,7 @@ class Entry:
         thread: REFERENCE, GARMENT or HISTORY.
         versions: what it was made under.
         segment: number of its segment, from 0.
-        chunk: running number of its chunk over the whole stream; conditions carry that of the chunk after them.
-        frame: its number since the segment's positions (re)started, from 0; 0 for conditions.
+        chunk, frame: running numbers over the whole stream, from 0; conditions carry those of the frame after them.
         position: rotary frame index.
         slot: where its keys and values lie.
         pinned: never evicted (conditions and sink).

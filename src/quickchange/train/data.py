@@ -45,12 +45,12 @@ class Clips:
 
 
 def load_clips(folder: Path, *, limit: int | None = None, keep_held_out: bool = False) -> Clips:
-    """Reads all shards of a folder (training split unless ``keep_held_out``).
+    """Reads all shards in and below a folder (training split unless ``keep_held_out``).
 
     Raises:
         FileNotFoundError: no shard in ``folder``.
     """
-    paths = sorted(folder.glob("shard-*.tar"))
+    paths = sorted(folder.rglob("shard-*.tar"))
     if not paths:
         raise FileNotFoundError(f"no shard-*.tar in {folder}; make some with `quickchange world render --out {folder}`")
     columns: list[list[NDArray[np.uint8]]] = [[], [], [], []]

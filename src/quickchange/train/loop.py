@@ -144,7 +144,7 @@ def train(stage: Stage, folder: Path, *, minutes: float | None = None, fresh: bo
             values = {k: float(v) for k, v in stage.update(step, step_generator(config.seed, step)).items()}
             if not math.isfinite(values["loss"]):
                 raise DivergedError(
-                    f"{stage.name}: loss is {values['loss']} at step {step}; lower the learning rate, resume from {path}"
+                    f"{stage.name}: loss is {values['loss']} at step {step}; lower the rate, resume from {path}"
                 )
             stage.average.update(step)
             done = step + 1

@@ -42,7 +42,7 @@ class LatentStage(Stage):
     """What teacher, forcing and distillation share: batches, prompts, networks in their training form.
 
     Options: ``drop`` share of samples without prompt and garment (for guidance); ``static_share`` of captions with
-    the static part (paper: 0.3); ``worn_share`` of references that went through the codec once more; ``reference_noise``
+    the static part (paper: 0.3); ``worn_share`` of references that were coded twice; ``reference_noise``
     greatest noise level on references.
     """
 
