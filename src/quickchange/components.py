@@ -36,6 +36,8 @@ class StreamConfig:
         width, height: pixels. fps: frames per second of media time.
         chunk, window, sink: latent frames per chunk, latent frames in the cache, chunks kept as sink.
         timesteps, shift: the few-step schedule.
+        garment_box: where training places garments on their white canvas, (x0, y0, x1, y1) in fractions; photos
+            are fitted into it.
     """
 
     width: int = 704
@@ -46,6 +48,7 @@ class StreamConfig:
     sink: int = 1
     timesteps: tuple[float, ...] = (1000.0, 750.0, 500.0, 250.0)
     shift: float = 5.0
+    garment_box: tuple[float, float, float, float] = (0.05, 0.05, 0.95, 0.95)
 
     def __post_init__(self) -> None:
         for name in ("width", "height", "fps", "chunk", "window"):

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from quickchange.files import atomic_path
@@ -168,8 +168,8 @@ def contact_sheet(rows: Sequence[SheetRow], *, cell_height: int = 256, columns: 
     for index, (row, frames) in enumerate(zip(rows, chosen, strict=True)):
         top = gap + index * row_height
         lines = row.title.splitlines()
-        thumbnail = row.garment.convert("RGB")
-        thumbnail.thumbnail((side, max(1, cell_height + caption - 16 * len(lines) - gap)))
+        room = side, max(1, cell_height + caption - 16 * len(lines) - gap)
+        thumbnail = ImageOps.contain(row.garment.convert("RGB"), room, Image.Resampling.BICUBIC)
         sheet.paste(thumbnail, (gap + (side - thumbnail.width) // 2, top))
         for number, line in enumerate(lines):
             draw.text((gap, top + thumbnail.height + 4 + 16 * number), line, fill="black", font=font)

@@ -153,13 +153,15 @@ class Studio:
     def fit_garment(self, garment: ImageLike, *, cutout: bool = True) -> NDArray[np.uint8]:
         """The garment as the model will see it: uint8 [H, W, 3]."""
         rgb = load_image(garment)
-        if rgb.shape[:2] == (self.height, self.width) and not cutout:
-            return rgb
         if cutout:
-            rgb, alpha = cut_out(rgb)
-        else:
-            alpha = np.ones(rgb.shape[:2], np.float32)
-        return fit_garment(rgb, alpha, self.width, self.height)
+            return self.place_garment(*cut_out(rgb))
+        if rgb.shape[:2] == (self.height, self.width):
+            return rgb
+        return self.place_garment(rgb, np.ones(rgb.shape[:2], np.float32))
+
+    def place_garment(self, rgb: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """A cut-out garment (alpha in 0..1) on white, where the model expects garments: uint8 [H, W, 3]."""
+        return fit_garment(rgb, alpha, self.width, self.height, self.components.stream.garment_box)
 
     @torch.inference_mode()
     def _encode(self, image: NDArray[np.uint8]) -> Tensor:

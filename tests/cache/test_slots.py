@@ -99,6 +99,12 @@ def test_a_prompt_outdates_nothing_but_must_arrive() -> None:
         slots.hold_text()
 
 
+def test_conditions_may_follow_a_new_prompt() -> None:
+    slots = run(opened(), 1).bump(Thread.TEXT).hold_text().begin_conditions().commit()
+    assert [str(entry.versions) for entry in slots.conditions] == ["r1 g1 t1"] * 2
+    assert len(slots.visible) == 5, "history is not touched"
+
+
 def test_withdraw_frees_even_the_sink_and_the_next_chunk_becomes_sink() -> None:
     slots, gone = run(opened(), 3).bump(Thread.GARMENT).withdraw()
     assert len(gone) == slots.withdrawn == 9

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from quickchange.cache import Fifo, IllegalTransition, Slots, State, Thread, WindowConfig
+from quickchange.cache import Fifo, IllegalTransition, Slots, State, Thread, Versions, WindowConfig
 from quickchange.cache.threads import CONDITIONS
 
 
@@ -28,7 +28,7 @@ class Books(RuleBasedStateMachine):
         for thread in CONDITIONS:
             self.slots = self.slots.bump(thread)
         self.slots = self.slots.begin_conditions().commit()
-        self.current = True  # reference and garment have been forwarded since one of them was last given
+        self.made: Versions | None = self.slots.versions  # what reference and garment were last forwarded under
         self.snapshot()
 
     def attempt(self, legal: bool, transition: str, *arguments: object) -> object:
@@ -48,7 +48,7 @@ class Books(RuleBasedStateMachine):
     @rule(thread=st.sampled_from([*CONDITIONS, Thread.TEXT]))
     def bump(self, thread: Thread) -> None:
         if self.attempt(self.idle, "bump", thread) and thread is not Thread.TEXT:
-            self.seen, self.stale, self.current = set(), self.stale | self.seen, False
+            self.seen, self.stale = set(), self.stale | self.seen
 
     @rule()
     def hold_text(self) -> None:
@@ -56,12 +56,15 @@ class Books(RuleBasedStateMachine):
 
     @rule()
     def begin_conditions(self) -> None:
-        self.attempt(self.idle and not self.current, "begin_conditions")
+        if self.attempt(self.idle and self.made != self.slots.versions, "begin_conditions"):
+            self.made = None  # in place: the old keys are gone
 
     @rule()
     def begin_chunk(self) -> None:
-        text = self.slots.text_version == self.slots.versions.text
-        result = self.attempt(self.idle and self.current and text, "begin_chunk", Fifo())
+        now, made = self.slots.versions, self.made
+        current = made is not None and (made.reference, made.garment) == (now.reference, now.garment)
+        current = current and self.slots.text_version == now.text
+        result = self.attempt(self.idle and current, "begin_chunk", Fifo())
         if isinstance(result, tuple):
             frames = {entry.frame for entry in result[1]}
             assert frames <= self.seen | self.stale
@@ -72,7 +75,8 @@ class Books(RuleBasedStateMachine):
     def commit(self) -> None:
         writing = self.slots.writing
         if self.attempt(bool(writing), "commit"):
-            self.current = True
+            if writing[0].thread in CONDITIONS:
+                self.made = self.slots.versions
             self.seen = self.seen | {entry.frame for entry in writing if entry.thread is Thread.HISTORY}
 
     @rule()
@@ -125,11 +129,11 @@ class Books(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.idle)
     def snapshot(self) -> None:
-        self.saved = (self.slots, self.seen, self.stale, self.current)
+        self.saved = (self.slots, self.seen, self.stale, self.made)
 
     @rule()
     def restore(self) -> None:
-        self.slots, self.seen, self.stale, self.current = self.saved
+        self.slots, self.seen, self.stale, self.made = self.saved
 
     @invariant()
     def what_is_seen_is_exactly_what_is_live(self) -> None:

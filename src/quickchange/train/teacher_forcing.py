@@ -73,7 +73,7 @@ def forcing_velocity(
     return out[:, :, CONDITIONS + past :]
 
 
-def make_rollout(stage: LatentStage, batch: int) -> Rollout:
+def make_rollout(stage: LatentStage, batch: int, dtype: torch.dtype = torch.bfloat16) -> Rollout:
     """A fresh streaming rollout of the stage's network, as at inference."""
     stream, c = stage.components.stream, stage.model.config
     config = CacheConfig(
@@ -85,7 +85,7 @@ def make_rollout(stage: LatentStage, batch: int) -> Rollout:
         chunk=stream.chunk,
         sink=stream.sink,
     )
-    cache = KVCache(config, batch=batch, device=stage.device, dtype=torch.bfloat16, rotary=stage.rotary)
+    cache = KVCache(config, batch=batch, device=stage.device, dtype=dtype, rotary=stage.rotary)
     return Rollout(stage.model, cache, stream.schedule())
 
 

@@ -1,4 +1,4 @@
-"""Fabrics as images: repeating tiles and chest prints, drawn from a `PatternSpec`."""
+"""Images for textures: repeating fabrics and chest prints of a `PatternSpec`, and what backdrops show."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from quickchange.world.spec import Colour, PatternSpec
+from quickchange.world.spec import Colour, PatternSpec, SceneSpec
 
 Image8 = NDArray[np.uint8]
 TILE = 128
@@ -140,3 +140,19 @@ def chest_print(pattern: PatternSpec) -> Image8:
         font = ImageFont.load_default(size=int(0.9 * big / max(1.4, len(pattern.print_text) * 0.75)))
         draw.text((big / 2, big / 2), pattern.print_text, font=font, fill=(*first, 255), anchor="mm")
     return np.asarray(picture.resize((PRINT, PRINT), Image.Resampling.BOX))
+
+
+def scene_image(scene: SceneSpec) -> NDArray[np.float64]:
+    """Noise for rooms, blurred blocks for the outdoors; f64[128,128,3]."""
+    rng = np.random.default_rng(scene.seed)
+    size = 128
+    if scene.kind != "outdoor":
+        return np.stack([noise_field(rng, size, 1.5) for _ in range(3)], -1)
+    image = np.ones((size, size, 3)) * rng.uniform(0.1, 0.6, 3)
+    for _ in range(40):
+        x, y = rng.integers(0, size, 2)
+        w, h = rng.integers(4, 40), rng.integers(6, 60)
+        image[y : y + h, x : x + w] = rng.uniform(0.05, 0.9) * (1 + rng.normal(size=3) * 0.12)
+    frequency = np.fft.fftfreq(size)
+    blur = np.exp(-2 * (np.pi * 3.0) ** 2 * (frequency[:, None] ** 2 + frequency[None] ** 2))
+    return np.fft.ifft2(np.fft.fft2(image, axes=(0, 1)) * blur[..., None], axes=(0, 1)).real

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 SURFACES = {"skin": 0, "hair": 1, "eyes": 2, "upper": 3, "lower": 4, "skirt": 5, "shoes": 6}
-MAX_BONES = 85
+BONE_ROWS = 255  # of four floats, three per bone; a second set holds the pose that skirts lag behind with
 
 VERTEX = """
 #version 330
 in vec3 in_position; in vec3 in_normal; in vec4 in_bones; in vec4 in_weights; in vec2 in_uv; in vec4 in_cut;
-layout(std140) uniform Bones { vec4 rows[255]; };
-uniform mat4 view;
+layout(std140) uniform Bones { vec4 rows[510]; };
+uniform mat4 view; uniform float lag; uniform vec4 s0;
 out vec3 world; out vec3 normal; out vec3 rest; out vec3 rest_normal; out vec2 uv; out vec4 cut;
 void main() {
   vec4 a = vec4(0), b = vec4(0), c = vec4(0);
+  // The lower half of a one-piece garment follows its waist at once and lags only further down.
+  float late = s0.z > .5 ? lag * smoothstep(.0, .5, s0.x - in_cut.y) : lag;
   for (int k = 0; k < 4; k++) {
     int bone = int(in_bones[k]) * 3; float w = in_weights[k];
-    a += w * rows[bone]; b += w * rows[bone + 1]; c += w * rows[bone + 2];
+    if (late < 1.) { a += w * rows[bone]; b += w * rows[bone + 1]; c += w * rows[bone + 2]; }
+    else { a += w * rows[bone + 255]; b += w * rows[bone + 256]; c += w * rows[bone + 257]; }
+    if (late > 0. && late < 1.) {
+      w *= late;
+      a += w * (rows[bone + 255] - rows[bone]); b += w * (rows[bone + 256] - rows[bone + 1]);
+      c += w * (rows[bone + 257] - rows[bone + 2]);
+    }
   }
   vec4 p = vec4(in_position, 1);
   world = vec3(dot(a, p), dot(b, p), dot(c, p));

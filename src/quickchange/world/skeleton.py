@@ -9,7 +9,7 @@ import numpy as np
 
 from quickchange.world.assets import Floats
 from quickchange.world.body import Body
-from quickchange.world.geometry import Array, Matrix, rotate_axis, rotate_x, rotate_y, rotate_z, unit
+from quickchange.world.geometry import Array, Matrix, cross, rotate_axis, rotate_x, rotate_y, rotate_z, unit
 
 Side = Literal["L", "R"]
 SIDES: tuple[tuple[Side, int], ...] = (("L", 1), ("R", -1))
@@ -72,14 +72,14 @@ def frame(direction: Array, hinge: Array) -> Matrix:
     """Orthonormal axes of a bone along `direction` whose joint turns about `hinge`."""
     d = unit(direction)
     h = unit(hinge - d * (hinge @ d))
-    return np.stack([d, np.cross(h, d), h], 1)
+    return np.stack([d, cross(h, d), h], 1)
 
 
 def _split_twist(turn: Matrix, direction: Array) -> Matrix:
     """`turn` with only half of its rotation about `direction`: keeps a shoulder from wringing."""
     d = unit(direction)
     goal = turn @ d
-    axis = np.cross(d, goal)
+    axis = cross(d, goal)
     sine, cosine = float(np.linalg.norm(axis)), float(d @ goal)
     swing = np.eye(3) if sine < 1e-6 else rotate_axis(axis / sine, float(np.arctan2(sine, cosine)))
     twist = swing.T @ turn
@@ -122,7 +122,7 @@ class Skeleton:
             turns[self.index[f"clavicle.{side}"]] = rotate_z(sign * (0.35 * raised))
             forearm = unit(self.heads[self.index[f"wrist.{side}"]] - self.heads[self.index[f"lowerarm01.{side}"]])
             knuckles = self.knuckle_axis[side]
-            palm = np.cross(forearm, knuckles)
+            palm = cross(forearm, knuckles)
             half = rotate_axis(forearm, sign * hand.twist / 2)
             turns[self.index[f"lowerarm02.{side}"]] = half
             turns[self.index[f"wrist.{side}"]] = (half @ rotate_axis(palm, sign * hand.tilt)
@@ -150,7 +150,7 @@ class Skeleton:
         upper, lower = self.heads[middle] - self.heads[first], self.heads[end] - self.heads[middle]
         knee, ankle = bend(place[first], goal, float(np.linalg.norm(upper)), float(np.linalg.norm(lower)), pole)
         # Both bones turn about one hinge, so that the forearm stays steady when the elbow bends sharply.
-        hinge, rest_hinge = np.cross(ankle - place[first], pole), np.cross(upper + lower, rest_pole)
+        hinge, rest_hinge = cross(ankle - place[first], pole), cross(upper + lower, rest_pole)
         whole = frame(knee - place[first], hinge) @ frame(upper, rest_hinge).T
         parent = turn[self.parents[first]]
         fixed[first] = parent @ _split_twist(parent.T @ whole, upper)

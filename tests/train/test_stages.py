@@ -1,0 +1,207 @@
+"""The stages' losses on a random model: what they depend on, and what they must not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quickchange import flow
+from quickchange.train.config import StageConfig, read_recipe
+from quickchange.train.data import Clips, Latents, encode_clips, load_latents, mirror_text, save_latents
+from quickchange.train.dmd import DmdStage
+from quickchange.train.loop import step_generator
+from quickchange.train.rewards import DetailReward, chunk_weights
+from quickchange.train.sft import LatentStage, TeacherStage
+from quickchange.train.teacher_forcing import TeacherForcingStage, forcing_velocity, make_rollout
+from quickchange.train.vae import CodecStage, reconstruction_loss, start_from_components
+
+CPU = torch.device("cpu")
+FRAMES = 21  # six latents, two chunks
+
+
+def clips(count: int = 4) -> Clips:
+    rng = np.random.default_rng(0)
+    video = rng.integers(0, 256, (count, FRAMES, tiny.HEIGHT, tiny.WIDTH, 3), dtype=np.uint8)
+    stills = rng.integers(0, 256, (2, count, tiny.HEIGHT, tiny.WIDTH, 3), dtype=np.uint8)
+    prompts = [("The person waves with the left hand.", "A man.")] * count
+    return Clips(video, video[..., 0] % 4, stills[0], stills[1], prompts, list(range(count)))
+
+
+@pytest.fixture(scope="module")
+def latents() -> Latents:
+    return encode_clips(clips(), tiny.components().codec, CPU)
+
+
+def config(**options: object) -> StageConfig:
+    return StageConfig(steps=4, batch=2, learning_rate=1e-3, options=options)
+
+
+def trainable() -> object:
+    parts = tiny.components()
+    parts.transformer.requires_grad_(True)
+    return parts
+
+
+def forcing(latents: Latents, **options: object) -> TeacherForcingStage:
+    return TeacherForcingStage(trainable(), latents, config(**options), CPU, lambda: None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [TeacherStage, TeacherForcingStage])
+def test_a_step_changes_network_and_text_encoder(latents: Latents, kind: type[LatentStage]) -> None:
+    stage = kind(trainable(), latents, config(drop=0.0), CPU, lambda: None)  # type: ignore[arg-type]
+    before = {name: [p.detach().clone() for p in m.parameters()] for name, m in stage.trained.items()}
+    values = stage.update(0, step_generator(0, 0))
+    assert values["loss"] > 0
+    for name, module in stage.trained.items():
+        moved = [not torch.equal(a, b) for a, b in zip(before[name], module.parameters(), strict=True)]
+        assert np.mean(moved) > 0.8, name
+
+
+def test_a_step_is_a_function_of_seed_and_step(latents: Latents) -> None:
+    a, b = (forcing(latents).update(3, step_generator(0, 3))["loss"] for _ in range(2))
+    other = forcing(latents).update(4, step_generator(0, 4))["loss"]
+    assert a == b != other
+
+
+def test_mirrored_clips_have_mirrored_prompts(latents: Latents) -> None:
+    assert len(latents) == 8
+    assert latents.prompts[0][0] == "The person waves with the left hand."
+    assert latents.prompts[4][0] == "The person waves with the right hand."
+    assert mirror_text(mirror_text("left of the right one, bright")) == "left of the right one, bright"
+
+
+def test_latents_survive_the_disk(latents: Latents, tmp_path: Path) -> None:
+    save_latents(latents, tmp_path / "latents.safetensors")
+    loaded = load_latents(tmp_path / "latents.safetensors")
+    assert loaded.prompts == latents.prompts
+    assert torch.equal(loaded.worn, latents.worn)
+
+
+def test_dropped_samples_lose_prompt_and_garment(latents: Latents) -> None:
+    batch = forcing(latents, drop=1.0).batch(0)
+    assert batch.prompts == ["", ""]
+    assert batch.conditions_BCFHW[:, :, 1].abs().max() == 0
+    assert batch.conditions_BCFHW[:, :, 0].abs().max() > 0
+
+
+def test_one_parallel_pass_equals_the_cached_rollout(latents: Latents) -> None:
+    """What distillation differentiates is what the student streamed: the exit step of every chunk, recomputed in the
+    teacher-forcing layout, gives the rollout's own clean estimates."""
+    stage = forcing(latents, drop=0.0, reference_noise=0.0)
+    batch = stage.batch(0)
+    steps = 2
+    with torch.no_grad():
+        rollout = make_rollout(stage, 2, torch.float32)
+        rollout.say(stage.text(batch.prompts))
+        rollout.conditions(batch.conditions_BCFHW[:, :, :1], batch.conditions_BCFHW[:, :, 1:])
+        clean, noisy = [], []
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(2):
+            clean.append(rollout.chunk(generator, steps=steps).clone())
+            noisy.append(rollout.last_input.clone())
+        clip, x = torch.cat(clean, 2), torch.cat(noisy, 2)
+        level = stage.components.stream.schedule().levels[steps - 1]
+        v = forcing_velocity(stage, batch, clip, x, torch.full((2, 6), level), 1, detach_history=True)
+    torch.testing.assert_close(flow.to_x0(x, v, level), clip, atol=1e-4, rtol=1e-4)
+
+
+def distillation(latents: Latents, **options: object) -> DmdStage:
+    parts = trainable()
+    teacher = tiny.components().transformer
+    return DmdStage(parts, teacher, latents, config(critic_ratio=1, **options), CPU, lambda: None)  # type: ignore[arg-type]
+
+
+def test_equal_scores_give_no_gradient(latents: Latents) -> None:
+    """The critic starts as the teacher: without guidance their difference, and so the student's loss, is zero."""
+    stage = distillation(latents, guidance=1.0)
+    assert stage.losses(0, step_generator(0, 0))["loss"] == 0
+
+
+def test_a_distillation_step_moves_student_and_critic_but_not_the_teacher(latents: Latents) -> None:
+    stage = distillation(latents, guidance=3.0)
+    parts = {"student": stage.model, "critic": stage.critic, "teacher": stage.teacher}
+    before = {name: module.proj_out.weight.detach().clone() for name, module in parts.items()}
+    values = stage.update(0, step_generator(0, 0))
+    moved = {name: not torch.equal(before[name], module.proj_out.weight) for name, module in parts.items()}
+    assert moved == {"student": True, "critic": True, "teacher": False}
+    assert values["critic_loss"] > 0
+
+
+def test_every_stage_draws_its_samples(latents: Latents, tmp_path: Path) -> None:
+    stages = [TeacherStage(trainable(), latents, config(), CPU, lambda: None), forcing(latents), distillation(latents)]  # type: ignore[arg-type]
+    for stage in stages:
+        with torch.no_grad():
+            stage.sample(tmp_path / f"{stage.name}.png")
+        assert (tmp_path / f"{stage.name}.png").stat().st_size > 1000
+
+
+def test_codec_starts_as_principal_components_and_learns() -> None:
+    data, codec = clips(), tiny.components().codec
+    codec.requires_grad_(True)
+    start_from_components(codec, data)
+    stage = CodecStage(codec, data, config(frames=9), CPU, lambda: None)
+    assert codec.encoder.refine[-1].weight.abs().max() == 0
+    first = stage.update(0, step_generator(0, 0))["loss"]
+    for step in range(1, 15):
+        last = stage.update(step, step_generator(0, step))["loss"]
+    assert last < first
+    stage.finish()
+    spread = encode_clips(data, codec, CPU).video.float().std((0, 2, 3, 4))
+    assert len(codec.config.latents_mean) == 4
+    assert spread.mean() == pytest.approx(1, abs=0.5)
+
+
+def test_reconstruction_loss_minds_its_weights() -> None:
+    target = torch.zeros(1, 3, 1, 4, 4)
+    wrong_left = target.clone()
+    wrong_left[..., 0] = 1
+    heavy_left, heavy_right = torch.ones(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
+    heavy_left[..., 0], heavy_right[..., 3] = 5, 5
+    assert reconstruction_loss(wrong_left, target, heavy_left) > reconstruction_loss(wrong_left, target, heavy_right)
+
+
+@given(st.lists(st.floats(-5, 0), min_size=3, max_size=3), st.floats(0.1, 2.0))
+def test_worse_chunks_weigh_more_and_weights_average_to_one(rewards: list[float], tau: float) -> None:
+    scores = torch.tensor([rewards[i] for i in (0, *[0] * 8, *[1] * 12, *[2] * 12)])[None]
+    weights = chunk_weights(scores, 3, 4, tau)[0]
+    assert weights.mean() == pytest.approx(1, abs=1e-4)
+    assert torch.equal(weights.argsort(stable=True), (-torch.tensor(rewards)).argsort(stable=True)) or len(
+        set(rewards)
+    ) < 3
+
+
+def test_detail_reward_is_best_at_the_reference() -> None:
+    reference = torch.rand(1, 3, 16, 16)
+    blurred = torch.nn.functional.avg_pool2d(reference, 3, 1, 1)
+    grainy = reference + 0.5 * torch.randn(reference.shape)
+    scores = DetailReward()(torch.stack([reference, blurred, grainy], 2), reference)[0]
+    assert scores[0] == 0
+    assert scores[1] < -0.1
+    assert scores[2] < -0.1
+
+
+def test_the_shipped_recipes_are_readable() -> None:
+    for path in sorted(Path("configs").glob("*.toml")):
+        recipe = read_recipe(path)
+        assert set(recipe.stages) == {"vae", "sft", "tf", "dmd"}, path
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("no toml", "not valid TOML"),
+        ("[stream]\nwidth = 16", r"\[codec\]"),
+        ("[stream]\nwdth = 16\n[codec]\n[transformer]\n[text]\ndim = 8", "wdth"),
+    ],
+)
+def test_bad_recipes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_recipe(path)
