@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from quickchange.images import fit_garment
 from quickchange.media import Frame
 
 
@@ -56,6 +58,9 @@ class FakeStudio:
         self.chunks = chunks
         self.opened: dict[str, object] = {}
         self.closed = False
+
+    def place_garment(self, rgb: Frame, alpha: NDArray[np.float32]) -> Frame:
+        return fit_garment(rgb, alpha, self.width, self.height)
 
     @contextmanager
     def open(self, *, reference: Frame, garment: Frame, prompt: str, seed: int, cutout: bool) -> Iterator[FakeSession]:

@@ -1,0 +1,24 @@
+"""Video that is generated live while the viewer changes what the person in it wears.
+
+``Studio`` loads a model directory and opens sessions; the rest of the public names are found in their modules. They
+are imported when first used, so that ``import quickchange`` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quickchange.session import Chunk, Session
+    from quickchange.studio import Studio
+
+__all__ = ["Chunk", "Session", "Studio"]
+
+_HOME = {"Chunk": "quickchange.session", "Session": "quickchange.session", "Studio": "quickchange.studio"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'quickchange' has no attribute {name!r}")

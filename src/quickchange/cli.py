@@ -1,4 +1,4 @@
-"""The command line: ``quickchange generate | world | train``. Each command is a module of ``quickchange.commands``.
+"""The command line: ``quickchange generate | world | train | bench``.
 
 Parsing loads nothing heavy: torch and the rest are imported when a command runs. Exit codes: 0 done, 2 wrong input
 (one line on stderr), 130 interrupted.
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from quickchange.commands import generate, train, world
+from quickchange.commands import bench, generate, train, world
 from quickchange.errors import InputError
 
 WRONG_INPUT, INTERRUPTED = 2, 130
@@ -32,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (generate, world, train):
+    for command in (generate, world, train, bench):
         command.add_parser(commands)
     return parser
 

@@ -13,10 +13,11 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from quickchange.images import fit_garment
 from quickchange.media import Frame, Mp4Writer, SheetRow, contact_sheet, default_scale, save_png_atomic
 from quickchange.plan import Garment, Plan
 
@@ -48,6 +49,7 @@ class Studio(Protocol):
     def width(self) -> int: ...
     @property
     def height(self) -> int: ...
+    def place_garment(self, rgb: Frame, alpha: NDArray[np.float32]) -> Frame: ...
     def open(
         self, *, reference: Frame, garment: Frame, prompt: str, seed: int, cutout: bool
     ) -> AbstractContextManager[Session]: ...
@@ -158,7 +160,7 @@ def generate(studio: Studio, plan: Plan, *, model: str, threads: int) -> Summary
 def _as_worn(garment: Garment, studio: Studio) -> Frame:
     if garment.alpha is None:
         return garment.rgb
-    return fit_garment(garment.rgb, garment.alpha, studio.width, studio.height)
+    return studio.place_garment(garment.rgb, garment.alpha)
 
 
 class _Controls:

@@ -216,5 +216,5 @@ class _SwitchActions:
 
     def recompute_history(self, frames: int) -> None:
         s = self._session
-        chunks = list(s._latents)[-(frames // s._cache.config.chunk) :]
-        s._rollout.recompute(chunks)
+        kept = list(s._latents)
+        s._rollout.recompute(kept[max(0, len(kept) - frames // s._cache.config.chunk) :])

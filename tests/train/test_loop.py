@@ -19,7 +19,9 @@ class Line(Stage):
 
     def __init__(self, steps: int = 12, broken_at: int | None = None, muon: float = 0.0) -> None:
         torch.manual_seed(0)
-        config = StageConfig(steps=steps, batch=4, learning_rate=0.1, muon=muon, warmup=2, save_every=5, sample_every=100)
+        config = StageConfig(
+            steps=steps, batch=4, learning_rate=0.1, muon=muon, warmup=2, save_every=5, sample_every=100
+        )
         model = nn.Module()
         model.blocks = nn.ModuleList([nn.Linear(3, 3)])
         super().__init__(config, {"model": model})

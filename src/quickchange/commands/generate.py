@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             scale=args.scale,
         )
     )
-    model = _model_folder(args.model)
+    model = model_folder(args.model)
     threads = args.threads
     if threads is not None and threads < 1:
         raise InputError(f"--threads is {threads}; it must be at least 1")
@@ -155,7 +155,8 @@ def demo_folder() -> Path:
     return Path(str(files("quickchange").joinpath("assets", "demo")))
 
 
-def _model_folder(given: Path | None) -> Path:
+def model_folder(given: Path | None) -> Path:
+    """The model directory to use: ``given``, else that of the environment, else the bundled one."""
     bundled = Path(__file__).resolve().parents[3] / "models" / "mini"
     folder = given or Path(os.environ.get(MODEL_VARIABLE) or bundled)
     if not folder.is_dir():

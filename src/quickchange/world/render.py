@@ -147,7 +147,8 @@ class Renderer:
             u0=cut.u0, u1=cut.u1, u2=cut.u2, l0=cut.l0, s0=cut.s0,
         )  # fmt: skip
         self.context.enable(moderngl.DEPTH_TEST)
-        self._bones.write(np.ascontiguousarray([matrices, lagging], "f4").tobytes())
+        for set_number, pose in enumerate((matrices, lagging)):
+            self._bones.write(np.ascontiguousarray(pose, "f4").tobytes(), offset=set_number * shaders.BONE_ROWS * 16)
         self._bones.bind_to_uniform_block(0)
         if light.shadow > 0:
             targets.shadow.use()
