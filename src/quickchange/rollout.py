@@ -7,7 +7,8 @@ in a pass makes the host wait for the device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -72,8 +73,8 @@ class Rollout:
             shape = (len(pair), pair.shape[1], self.cache.config.chunk, *pair.shape[3:])
             self._buffers = torch.empty(shape, device=pair.device), torch.empty(shape, device=pair.device)
         self.cache.begin_conditions(*given)
-        self._forward(pair, self._clean_pair, self._pair_roles)
-        self.cache.commit()
+        with self._filing():
+            self._forward(pair, self._clean_pair, self._pair_roles)
 
     @torch.no_grad()
     def chunk(self, generator: torch.Generator, steps: int | None = None) -> Tensor:
@@ -93,16 +94,16 @@ class Rollout:
             raise RuntimeError("no reference and garment yet; call conditions() before chunk()")
         x, noise = self._buffers
         self.cache.begin_chunk()
-        _fill_normal(x, generator)
-        levels = self.levels[:steps]
-        for level, time, following in zip(levels, self._times, (*levels[1:], 0.0), strict=False):
-            self.last_input = x
-            x0 = to_x0(x, self._forward(x, time, self._video_roles), level)
-            if following > 0:  # back to the next level with fresh noise, as in training of the student
-                _fill_normal(noise, generator)
-                x = torch.lerp(x0, noise, following)
-        self._forward(x0, self._clean_chunk, self._video_roles)
-        self.cache.commit()
+        with self._filing():
+            _fill_normal(x, generator)
+            levels = self.levels[:steps]
+            for level, time, following in zip(levels, self._times, (*levels[1:], 0.0), strict=False):
+                self.last_input = x
+                x0 = to_x0(x, self._forward(x, time, self._video_roles), level)
+                if following > 0:  # back to the next level with fresh noise, as in training of the student
+                    _fill_normal(noise, generator)
+                    x = torch.lerp(x0, noise, following)
+            self._forward(x0, self._clean_chunk, self._video_roles)
         return x0
 
     @torch.no_grad()
@@ -110,8 +111,18 @@ class Rollout:
         """Writes already generated chunks into the cache again, oldest first, under what is in force now."""
         for latents in latents_BCFHW:
             self.cache.begin_chunk()
-            self._forward(latents, self._clean_chunk, self._video_roles)
-            self.cache.commit()
+            with self._filing():
+                self._forward(latents, self._clean_chunk, self._video_roles)
+
+    @contextmanager
+    def _filing(self) -> Iterator[None]:
+        """Commits the open pass, or gives it up where an error or interrupt ends it: the cache stays sound."""
+        try:
+            yield
+        except BaseException:
+            self.cache.abort()
+            raise
+        self.cache.commit()
 
     def _forward(self, x_BCFHW: Tensor, time: TimeEmbedding, roles_F: Tensor) -> Tensor:
         return self.transformer(x_BCFHW, time, self.cache.text, self.attention, roles_F)

@@ -172,6 +172,9 @@ class PromptEncoder:
             FileNotFoundError: one of the two folders is missing.
         """
         from transformers import AutoTokenizer, UMT5EncoderModel
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()  # one file, read at once
 
         directory = Path(directory)
         for part in ("text_encoder", "tokenizer"):

@@ -16,6 +16,8 @@ HEADROOM = 0.065  # of the visible height, above the hair
 HAIR = 0.15  # decimetres that hair adds to the crown
 # Visible height and the least visible width, in heights from the hip joints to the crown.
 BUST, BUST_WIDTH = 1.34, 0.74
+ROOM = 1.08  # around wide poses: for perspective, zoom and shift
+PRODUCT_LEAST = 0.3  # least height of a product shot's window, in body heights
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,19 +36,29 @@ class Window:
     height: float
 
 
-def window(body: Body, framing: str, aspect: float) -> Window:
-    """The part of the plane z = 0 that `framing` shows at `aspect` (width / height)."""
+def window(body: Body, framing: str, aspect: float, reach: tuple[float, float] = (0.0, 0.0)) -> Window:
+    """The part of the plane z = 0 that `framing` shows at `aspect` (width / height).
+
+    All framings but the tight "bust" widen until hands that get `reach` arm lengths away from the shoulders, outwards
+    and up, stay in the picture.
+    """
     if framing == "bust":
         span = body.top + HAIR - body.hip
         height = max(BUST * span, BUST_WIDTH * span / aspect)
         return Window(body.top + HAIR + HEADROOM * height - height / 2, height)
     share, middle = {"full": (1.18, 0.5), "knee": (0.86, 0.62), "upper": (0.58, 0.74)}[framing]
-    return Window(body.floor + middle * body.height, share * body.height * max(1.0, 0.5625 / aspect))
+    height = share * body.height * max(1.0, 0.5625 / aspect)
+    width = 2 * (body.shoulder + reach[0] * body.arm) * ROOM
+    top = float(body.joints["l-shoulder"][1]) + reach[1] * body.arm * ROOM
+    bottom = body.floor + middle * body.height - height / 2
+    height = max(height, width / aspect, top - bottom)
+    return Window(max(bottom + height / 2, body.floor + 0.5 * body.height) if height > 1.18 * body.height
+                  else bottom + height / 2, height)  # fmt: skip
 
 
-def clip_view(body: Body, camera: CameraSpec, aspect: float, seconds: float) -> View:
-    """The perspective camera of a clip."""
-    seen = window(body, camera.framing, aspect)
+def clip_view(body: Body, camera: CameraSpec, reach: tuple[float, float], aspect: float, seconds: float) -> View:
+    """The perspective camera of a clip whose hands get `reach` (see `window`) away from the shoulders."""
+    seen = window(body, camera.framing, aspect, reach)
     height = seen.height / camera.zoom
     target = np.array([camera.shift[0] * height, seen.centre + camera.shift[1] * height, 0.0])
     azimuth = camera.azimuth + camera.azimuth_rate * seconds
@@ -61,6 +73,14 @@ def product_view(seen: Window, aspect: float) -> View:
     half = seen.height / 2
     target, eye = np.array([0, seen.centre, 0.0]), np.array([0, seen.centre, 40.0])
     return View(orthographic(half * aspect, half, 1, 100) @ look_at(eye, target), eye.astype(np.float32))
+
+
+def product_window(body: Body, framing: str, aspect: float, points: Floats, margin: float) -> Window:
+    """The clip's own window for busts, else one that the garment at `points` f32[n,3] fills; never cropping it."""
+    if framing == "bust":
+        return fit(window(body, framing, aspect), points, aspect, margin)
+    low, high = float(points[:, 1].min()), float(points[:, 1].max())
+    return fit(Window((low + high) / 2, PRODUCT_LEAST * body.height), points, aspect, 2 * margin)
 
 
 def fit(seen: Window, points: Floats, aspect: float, margin: float) -> Window:

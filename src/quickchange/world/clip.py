@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickchange.world.assets import Floats
-from quickchange.world.camera import clip_view, fit, product_view, window
+from quickchange.world.camera import clip_view, product_view, product_window
 from quickchange.world.keypoints import Keypoints
-from quickchange.world.motion import controls, describe, product_controls
+from quickchange.world.motion import MOTIONS, controls, describe, product_controls
 from quickchange.world.people import describe_person
 from quickchange.world.render import Model, Outfit, Picture, Renderer
 from quickchange.world.spec import ClipSpec, GarmentSpec
@@ -64,7 +64,7 @@ def _wear(renderer: Renderer, model: Model, spec: ClipSpec, garment: GarmentSpec
 
 
 def _product(renderer: Renderer, model: Model, outfit: Outfit, spec: ClipSpec) -> Picture:
-    """The product shot at the clip's own scale, zoomed out only where the garment would be cropped."""
+    """The product shot: the target garment alone in a resting pose."""
     aspect = renderer.width / renderer.height
     matrices, _ = model.skeleton.pose(product_controls(model.body, PRODUCT_SPREAD))
     points = []
@@ -74,7 +74,7 @@ def _product(renderer: Renderer, model: Model, outfit: Outfit, spec: ClipSpec) -
             cover = outfit.cut.upper(mesh.cut, mesh.normals) if surface.kind == "upper" else \
                 outfit.cut.skirt(mesh.cut) if surface.kind == "skirt" else outfit.cut.lower(mesh.cut)  # fmt: skip
             points.append(mesh.skinned(matrices)[cover > -0.06])
-    seen = fit(window(model.body, spec.camera.framing, aspect), np.concatenate(points), aspect, PRODUCT_MARGIN)
+    seen = product_window(model.body, spec.camera.framing, aspect, np.concatenate(points), PRODUCT_MARGIN)
     return renderer.product(model, outfit, spec.target, matrices, product_view(seen, aspect))
 
 
@@ -101,6 +101,7 @@ def render_clip(renderer: Renderer, spec: ClipSpec, frames: int = 33, fps: float
     worn_a = _wear(renderer, model, spec, spec.garment_a)
     worn_b = _wear(renderer, model, spec, spec.garment_b) if both or switch_at is not None else None
     points = Keypoints(model.body)
+    reach = MOTIONS[spec.motion.name].reach
     aspect = renderer.width / renderer.height
     pictures: dict[str, list[Any]] = {"a": [], "ids": [], "b": [], "ids_b": [], "points": []}
     reference: tuple[Picture, Picture] | None = None
@@ -110,7 +111,7 @@ def render_clip(renderer: Renderer, spec: ClipSpec, frames: int = 33, fps: float
         matrices, _ = model.skeleton.pose(controls(model.body, spec.motion, seconds))
         follow = 1 - float(np.exp(-1 / (fps * LAG_SECONDS)))
         lagging = matrices if lagging is None else (lagging + np.float32(follow) * (matrices - lagging))
-        view = clip_view(model.body, spec.camera, aspect, seconds)
+        view = clip_view(model.body, spec.camera, reach, aspect, seconds)
         pose = (matrices, lagging, view, spec.light, spec.scene)
         if reference is None:
             outfit = _wear(renderer, model, spec, spec.garment_reference)

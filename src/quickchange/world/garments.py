@@ -20,6 +20,7 @@ from quickchange.world.spec import Colour, GarmentSpec, Label
 NECK_FORMS = {"crew": 0.0, "scoop": 0.0, "v": 1.0}
 BACK_NECK_DEPTH = 0.07
 ONEPIECE_WAIST = 0.245
+TORSO_RADIUS, SLEEVE_RADIUS = 1.35, 0.55  # decimetres; fabric is wrapped around cylinders of about this size
 HIDE_MARGIN = 0.3  # skin this far inside a garment is never drawn; a little more than the shaders' own margin
 Vector4 = tuple[float, float, float, float]
 
@@ -152,10 +153,38 @@ def skirt_part(body: Body, garment: GarmentSpec) -> Part:
     vertices = smooth(vertices, 2)
     normals = vertex_normals(vertices, faces)
     vertices = vertices + normals * np.float32(0.16)
+    if garment.slot == "onepiece":
+        vertices = _joined(body, vertices, upper_part(body, garment).mesh.vertices[:, :3])
+        normals = vertex_normals(vertices, faces)
     coordinates = body.garment_parameters(vertices)
     inside = cut.skirt(coordinates) > -0.06
     label = Label.UPPER if garment.slot == "onepiece" else Label.SKIRT
     return Part("skirt", label, pack(faces[inside[faces].any(1)], vertices, normals, coordinates), garment)
+
+
+def _joined(body: Body, skirt: Floats, bodice: Floats) -> Floats:
+    """Skirt vertices f32[V,3] drawn onto the bodice f32[n,3] around the waist, so that both form one surface there."""
+    torso = body.neck - body.hip
+    waist, middle = body.hip + ONEPIECE_WAIST * torso, np.array([0.0, body.joints["spine-3"][2]])
+
+    def polar(points: Floats) -> tuple[Floats, Floats]:
+        flat = points[:, [0, 2]] - middle
+        return np.arctan2(flat[:, 0], flat[:, 1]), np.linalg.norm(flat, axis=1)
+
+    near = np.flatnonzero(skirt[:, 1] > waist - 0.3 * torso)
+    near = near[np.isin(near, body.assets.faces["skirt"])]
+    shell = bodice[np.abs(bodice[:, 1] - waist) < 0.35 * torso]
+    shell = shell[polar(shell)[1] < 2.2]  # arms aside
+    (angle, radius), (shell_angle, shell_radius) = polar(skirt[near]), polar(shell)
+    turn = np.abs(angle[:, None] - shell_angle)
+    turn = np.minimum(turn, 2 * np.pi - turn) * TORSO_RADIUS
+    weight = 1 / (turn**2 + (skirt[near, 1, None] - shell[:, 1]) ** 2 + 0.002) ** 2
+    goal = (weight @ shell_radius) / weight.sum(1) + 0.015
+    share = smoothstep(waist - 0.28 * torso, waist - 0.04 * torso, skirt[near, 1])
+    scale = 1 + share * (goal / radius - 1)
+    moved = skirt.copy()
+    moved[near[:, None], [0, 2]] = middle + (skirt[near][:, [0, 2]] - middle) * scale[:, None]
+    return moved
 
 
 def shoe_part(body: Body, colour: Colour) -> Part:

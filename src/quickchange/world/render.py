@@ -9,11 +9,11 @@ import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
-from quickchange.world import shaders
+from quickchange.world import shaders, shaders_picture
 from quickchange.world.assets import Floats, load_assets
 from quickchange.world.body import Body
 from quickchange.world.camera import View
-from quickchange.world.garments import Cut, Part, garment_parts, shoe_part
+from quickchange.world.garments import SLEEVE_RADIUS, TORSO_RADIUS, Cut, Part, garment_parts, shoe_part
 from quickchange.world.geometry import look_at, orthographic, unit
 from quickchange.world.gpu import Program, Surface, Targets, Uniforms, open_context, texture, uniforms, upload
 from quickchange.world.meshes import Mesh, body_mesh, eyes_mesh, hair_height, hair_meshes
@@ -23,8 +23,7 @@ from quickchange.world.spec import Colour, GarmentSpec, Label, LightSpec, Patter
 
 Picture = NDArray[np.uint8]
 HIDDEN_BY_HAIR = 0.25
-TORSO_RADIUS, SLEEVE_RADIUS = 1.35, 0.55  # decimetres; fabric is wrapped around cylinders of about this size
-ACCENTS = {"none": 0.0, "edges": 1.0, "sleeves": 2.0, "placket": 3.0}
+ACCENTS = {"none": 0.0, "edges": 1.0, "sleeves": 2.0, "placket": 3.0, "block": 4.0}
 BACKDROPS = {"product": -1, "wall": 0, "studio": 1, "room": 2, "outdoor": 3}
 PRODUCT_LIGHT = LightSpec((0.3, 0.7, 1.0), (0.42,) * 3, (0.60,) * 3, (0.50,) * 3, (-0.5, 0.2, 0.8), (0.14,) * 3, 0.0)
 
@@ -65,8 +64,8 @@ class Renderer:
         context = self.context = open_context()
         self._programs = {kind: Program(context, shaders.VERTEX, shaders.fragment(kind)) for kind in shaders.SURFACES}
         self._shadow_program = Program(context, shaders.VERTEX, shaders.SHADOW_FRAGMENT)
-        self._backdrop_program = Program(context, shaders.FULLSCREEN_VERTEX, shaders.BACKDROP_FRAGMENT)
-        self._resolve_program = Program(context, shaders.FULLSCREEN_VERTEX, shaders.RESOLVE_FRAGMENT)
+        self._backdrop_program = Program(context, shaders_picture.FULLSCREEN_VERTEX, shaders_picture.BACKDROP_FRAGMENT)
+        self._resolve_program = Program(context, shaders_picture.FULLSCREEN_VERTEX, shaders_picture.RESOLVE_FRAGMENT)
         self._targets = Targets(context, (width, height), large)
         self._bones = context.buffer(reserve=2 * shaders.BONE_ROWS * 16)
         corners = [(context.buffer(np.array([-1, -1, 3, -1, -1, 3], "f4").tobytes()), "2f", "in_corner")]

@@ -87,14 +87,15 @@ def _sample_light(rng: Rng, difficulty: Difficulty) -> LightSpec:
     sky = _grey(rng, 0.46, 0.56, 0.015) if soft else _grey(rng, 0.38, 0.62, 0.04)
     ground = _grey(rng, 0.30, 0.40, 0.015) if soft else _grey(rng, 0.17, 0.28, 0.04)
     fill = _grey(rng, 0.08, 0.16) if soft else _grey(rng, 0.04, 0.2)
-    return LightSpec(direction, key, sky, ground, (float(-np.sin(azimuth)), 0.2, 0.6), fill, 0.3 if soft else 0.85)
+    return LightSpec(direction, key, sky, ground, (float(-np.sin(azimuth)), 0.2, 0.6), fill, 0.3 if soft else 0.7)
 
 
-def _sample_camera(rng: Rng, difficulty: Difficulty) -> CameraSpec:
+def _sample_camera(rng: Rng, difficulty: Difficulty, target: Slot) -> CameraSpec:
     if difficulty == "easy":
         shift = (float(rng.normal() * 0.004), float(rng.normal() * 0.003))
         return CameraSpec("bust", 0.0, float(rng.uniform(-0.01, 0.03)), 0.0, shift, float(rng.uniform(0.985, 1.015)))
-    framing = pick(rng, (("full", 2), ("knee", 1), ("upper", 1), ("bust", 1)))
+    # What reaches below the waist needs a framing that shows it.
+    framing = pick(rng, (("full", 2), ("knee", 1), ("upper", 2)) if target == "upper" else (("full", 2), ("knee", 1)))
     return CameraSpec(framing, float(rng.normal() * 0.15),  # type: ignore[arg-type]
                       float(rng.uniform(-0.02, 0.15)), float(rng.normal() * 0.05), (float(rng.normal() * 0.01), 0.0),
                       float(rng.uniform(0.95, 1.05)))  # fmt: skip
@@ -146,7 +147,7 @@ def sample_spec(seed: int, difficulty: Difficulty = "easy") -> ClipSpec:
         seed=seed, difficulty=difficulty, person=person,
         scene=_sample_scene(stream(Aspect.SCENE), difficulty),
         light=_sample_light(stream(Aspect.LIGHT), difficulty),
-        camera=_sample_camera(stream(Aspect.CAMERA), difficulty),
+        camera=_sample_camera(stream(Aspect.CAMERA), difficulty, target),
         motion=_sample_motion(stream(Aspect.MOTION), difficulty),
         target=target,
         upper=sample_upper(stream(Aspect.UPPER), person, difficulty) if target == "lower" else None,

@@ -65,7 +65,7 @@ uniform sampler2D tile, chest, noise, masks;
 uniform vec3 skin, lips, hair, iris;
 uniform vec4 face;    // eye joint x, y, z; height of the soles
 uniform vec4 fabric;  // tiles per decimetre, wrinkles, print half size, print height
-uniform vec4 accent;  // linear colour, mode: 1 edges, 2 sleeves, 3 placket
+uniform vec4 accent;  // linear colour, mode: 1 edges, 2 sleeves, 3 placket, 4 block
 uniform vec2 wrap;    // horizontal fabric length per radian on torso and sleeves
 uniform vec4 axis;    // torso axis z, shoulder joint x, y
 """
@@ -81,7 +81,13 @@ float lit_share(vec3 p) {
   vec3 q = (shadow_view * vec4(p, 1)).xyz * .5 + .5;
   if (any(lessThan(q, vec3(0))) || any(greaterThan(q, vec3(1)))) return 1.;
   q.z -= .004;
-  return mix(1., texture(shadow_map, q), shadow_strength);
+  float lit = texture(shadow_map, q);
+  if (shadow_strength > .5) {  // only strong shadows show that one tap is hard-edged
+    const vec2 near = vec2(.005, .002);
+    lit = (lit + texture(shadow_map, q + vec3(near, 0)) + texture(shadow_map, q - vec3(near, 0))
+           + texture(shadow_map, q + vec3(-near.y, near.x, 0)) + texture(shadow_map, q + vec3(near.y, -near.x, 0))) / 5.;
+  }
+  return mix(1., lit, shadow_strength);
 }
 """
 )
@@ -167,14 +173,15 @@ UPPER = """
   float mark = 0.;
   if (accent.w > .5 && accent.w < 1.5) mark = step(c, .16);
   else if (accent.w > 1.5 && accent.w < 2.5) mark = sleeve ? 1. : 0.;
-  else if (accent.w > 2.5) mark = rest_normal.z > 0. ? step(abs(rest.x), .06) : 0.;
+  else if (accent.w > 2.5 && accent.w < 3.5) mark = rest_normal.z > 0. ? step(abs(rest.x), .06) : 0.;
+  else if (accent.w > 3.5) mark = step(cut.y, .45);
   ambient *= smoothstep(-.02, .10, c) * .15 + .85;
 """
 
 LOWER = """
   float c = lower_cover(cut); if (c < 0.) discard;
   if (u1.w > .5 && cut.x < .02 && upper_cover(cut, rest_normal) > .3) discard;
-  float mark = accent.w > .5 ? step(c, .10) : 0.;
+  float mark = accent.w > 3.5 ? step(.35, cut.w) : accent.w > .5 ? step(c, .10) : 0.;
   ambient *= smoothstep(-.02, .10, c) * .25 + .75;
   if (rest_normal.z > .2 && abs(rest.x) < .02 && cut.w < .0) ambient *= .7;
 """
@@ -182,7 +189,8 @@ LOWER = """
 SKIRT = """
   float c = skirt_cover(cut); if (c < 0.) discard;
   if (s0.z < .5 && u1.w > .5 && cut.y > u0.y) discard;
-  float mark = accent.w > .5 && accent.w < 1.5 ? step(c, .12) : 0.;
+  if (s0.z > .5) c = (s0.y - cut.w) * 8.;  // a one-piece garment has no edge at the waist
+  float mark = accent.w > .5 && accent.w < 1.5 ? step(c, .12) : accent.w > 3.5 ? max(s0.z, step(.5 * s0.y, cut.w)) : 0.;
   ambient *= smoothstep(-.02, .08, c) * .25 + .75;
 """
 
@@ -237,72 +245,3 @@ void main() {
   if (surface == 5 && skirt_cover(cut) < 0.) discard;
 }"""
 )
-
-FULLSCREEN_VERTEX = """
-#version 330
-in vec2 in_corner; out vec2 corner;
-void main() { corner = in_corner; gl_Position = vec4(in_corner, .99999, 1); }"""
-
-BACKDROP_FRAGMENT = """
-#version 330
-in vec2 corner; layout(location = 0) out vec4 colour;
-uniform mat4 unproject; uniform vec3 eye; uniform int kind; uniform vec3 wall, floor_colour, upper;
-uniform float distance_z, floor_y, shadow_strength; uniform vec4 detail; uniform sampler2D picture;
-uniform mat4 shadow_view; uniform sampler2DShadow shadow_map;
-float lit_share(vec3 p) {
-  vec3 q = (shadow_view * vec4(p, 1)).xyz * .5 + .5;
-  if (any(lessThan(q, vec3(0))) || any(greaterThan(q, vec3(1)))) return 1.;
-  q.z -= .003;
-  float lit = texture(shadow_map, vec3(q.xy + .004, q.z)) + texture(shadow_map, vec3(q.xy - .004, q.z));
-  return mix(1., lit * .5, shadow_strength);
-}
-void main() {
-  vec3 c;
-  if (kind < 0) c = vec3(1);
-  else if (kind == 0) c = wall;
-  else {
-    vec4 far = unproject * vec4(corner, 1, 1); vec3 d = normalize(far.xyz / far.w - eye);
-    float to_floor = (floor_y - eye.y) / d.y, to_wall = (distance_z - eye.z) / d.z;
-    if (to_floor > 0. && (to_floor < to_wall || to_wall < 0.)) {
-      vec3 p = eye + d * to_floor; float fade = clamp((to_floor - 25.) / 60., 0., 1.);
-      c = floor_colour;
-      if (kind == 1) c = mix(floor_colour, wall, smoothstep(0., 1., fade));
-      if (kind == 2) { c *= .75 + .5 * texture(picture, p.xz * detail.x).r;
-                       c *= mix(1., .8, step(fract(p.x * detail.y), .03)); }
-      if (kind == 3) c = mix(floor_colour, wall, fade * .6) * (.8 + .4 * texture(picture, p.xz * .05).r);
-      c *= (.45 + .55 * lit_share(p)) * (1. - .45 * exp(-dot(p.xz, p.xz) * .12));
-    } else {
-      vec3 p = eye + d * to_wall; float h = (p.y - floor_y) / 20.;
-      if (kind == 1) c = mix(wall, upper, clamp(h * .7, 0., 1.));
-      else if (kind == 2) {
-        c = wall * (.85 + .15 * h) * (.9 + .2 * texture(picture, p.xy * .08).r);
-        if (p.y - floor_y < 1.) c = upper * .8;
-        vec2 w = abs(p.xy - detail.zw);
-        if (max(w.x / 2.6, w.y / 3.4) < 1.)
-          c = mix(vec3(.9), texture(picture, (p.xy - detail.zw) * .13).rgb, step(max(w.x / 2.4, w.y / 3.2), 1.));
-        c *= .6 + .4 * lit_share(p);
-      } else {
-        c = textureLod(picture, p.xy * .022 + detail.zw, 2.).rgb; c = mix(c, upper, clamp(h * .8, 0., .85));
-      }
-    }
-  }
-  colour = vec4(pow(max(c, 0.), vec3(1. / 2.2)), 1);
-}"""
-
-# Exact box filter from the large picture to the small one, over the backdrop; labels are taken at the pixel's centre.
-RESOLVE_FRAGMENT = """
-#version 330
-in vec2 corner; layout(location = 0) out vec4 colour; layout(location = 1) out uint id;
-uniform sampler2D large, backdrop; uniform usampler2D labels; uniform vec2 ratio;
-void main() {
-  ivec2 pixel = ivec2(gl_FragCoord.xy), last = textureSize(large, 0) - 1;
-  vec2 low = vec2(pixel) * ratio, high = low + ratio; vec4 sum = vec4(0);
-  for (int y = int(low.y); y < int(ceil(high.y)); y++)
-    for (int x = int(low.x); x < int(ceil(high.x)); x++) {
-      vec2 w = min(high, vec2(x, y) + 1.) - max(low, vec2(x, y));
-      sum += w.x * w.y * texelFetch(large, min(ivec2(x, y), last), 0);
-    }
-  sum /= ratio.x * ratio.y;
-  colour = vec4(sum.rgb + texelFetch(backdrop, pixel, 0).rgb * (1. - sum.a), 1);
-  id = texelFetch(labels, min(ivec2((vec2(pixel) + .5) * ratio), last), 0).r;
-}"""

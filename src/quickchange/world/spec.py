@@ -69,7 +69,7 @@ class PersonSpec:
 class PatternSpec:
     """A fabric: a repeating tile of `period` decimetres in two or three colours; the first is the main colour.
 
-    `accent` colours the sleeves, the edges or the button placket; `print_name` is a picture on the chest.
+    `accent` colours the sleeves, the edges, the button placket or a block (all below the chest); `print_name` is a picture on the chest.
     """
 
     name: str
@@ -77,7 +77,7 @@ class PatternSpec:
     period: float
     duty: float
     seed: int
-    accent: Literal["none", "edges", "sleeves", "placket"]
+    accent: Literal["none", "edges", "sleeves", "placket", "block"]
     accent_colour: Colour
     print_name: Literal["none", "disc", "star", "bar", "letters", "triangle", "badge"]
     print_colours: tuple[Colour, Colour]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -17,7 +18,7 @@ EASY_PATTERNS = (("solid", 0.40), ("horizontal", 0.15), ("vertical", 0.12), ("ch
                  ("colour_block", 0.15))  # fmt: skip
 FULL_PATTERNS = (("solid", 0.18), ("horizontal", 0.1), ("vertical", 0.1), ("checks", 0.06), ("gingham", 0.08),
                  ("plaid", 0.1), ("dots", 0.1), ("chevron", 0.06), ("camo", 0.06), ("floral", 0.1), ("denim", 0.03),
-                 ("knit", 0.03))  # fmt: skip
+                 ("knit", 0.03), ("colour_block", 0.08))  # fmt: skip
 EASY_PRINTS = ("disc", "star", "bar")
 FULL_PRINTS = ("disc", "star", "bar", "letters", "triangle", "badge")
 LETTERS = "ABCDEFGHKLMNPRSTUVXYZ"
@@ -57,6 +58,8 @@ def sample_pattern(rng: Rng, difficulty: Difficulty) -> PatternSpec:
     elif not easy or name == "solid":
         accent = _pick(rng, (("none", 0.7), ("edges", 0.3)) if easy
                        else (("none", 0.5), ("edges", 0.2), ("sleeves", 0.15), ("placket", 0.15)))  # fmt: skip
+        if accent == "placket" and has_print:
+            accent = "none"  # a print across buttons looks like neither
     return PatternSpec(
         name=name, colours=(main, second, third), period=float(rng.uniform(low, high)),
         duty=float(rng.uniform(0.4, 0.55) if name != "dots" else rng.uniform(0.32, 0.45)),
@@ -79,6 +82,13 @@ def _plain(rng: Rng) -> PatternSpec:
                        int(rng.integers(1 << 31)), "none", colour, "none", (colour, colour), 0.5, "", 0.15)  # fmt: skip
 
 
+def _blocked(pattern: PatternSpec, sleeveless: bool) -> PatternSpec:
+    """Colour blocks that sit on the sleeves go below the chest where there are no sleeves."""
+    if pattern.name != "colour_block" or not sleeveless:
+        return pattern
+    return dataclasses.replace(pattern, accent="block")
+
+
 def sample_upper(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> GarmentSpec:
     """A tee, a long-sleeved shirt or a tank top."""
     kind = _pick(rng, (("tee", 0.4), ("long", 0.35), ("tank", 0.25)))
@@ -92,7 +102,7 @@ def sample_upper(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> Garmen
         waist=0.0, leg=0.0, neck=neck, neck_width=float(rng.uniform(*width)),  # type: ignore[arg-type]
         neck_depth=float(rng.uniform(*depth)), armhole=cut_in if kind == "tank" else 0.0,
         loose=float(rng.uniform(0.08, 0.14) if kind == "tank" else rng.uniform(0.08, 0.28)), flare=1.0,
-        pattern=sample_pattern(rng, difficulty),
+        pattern=_blocked(sample_pattern(rng, difficulty), kind == "tank" and difficulty == "full"),
     )  # fmt: skip
 
 
@@ -103,7 +113,7 @@ def sample_lower(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> Garmen
     leg = {"trousers": (0.86, 0.97), "shorts": (0.25, 0.45), "skirt": (0.35, 0.8)}[kind]
     pattern = _plain(rng)
     if difficulty == "full" and rng.random() < 0.8:
-        pattern = sample_pattern(rng, difficulty)
+        pattern = _blocked(sample_pattern(rng, difficulty), True)
     return GarmentSpec(
         slot="lower", kind=kind, sleeve=0.0, hem=0.0, waist=float(rng.uniform(0.20, 0.28)),  # type: ignore[arg-type]
         leg=float(rng.uniform(*leg)), neck="crew", neck_width=0.0, neck_depth=0.0, armhole=0.0,
@@ -120,7 +130,8 @@ def sample_one_piece(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> Ga
         slot="onepiece", kind="dress", sleeve=0.14 if sleeveless else float(rng.choice([0.25, 0.4, 0.9])), hem=0.0,
         waist=0.0, leg=float(rng.uniform(0.3, 0.9)), neck=neck, neck_width=float(rng.uniform(0.45, 0.6)),  # type: ignore[arg-type]
         neck_depth=float(rng.uniform(0.14, 0.26)), armhole=float(rng.uniform(0.3, 0.4)) if sleeveless else 0.0,
-        loose=0.07, flare=float(rng.uniform(0.8, 1.2)), pattern=sample_pattern(rng, difficulty),
+        loose=0.07, flare=float(rng.uniform(0.8, 1.2)),
+        pattern=_blocked(sample_pattern(rng, difficulty), sleeveless),
     )  # fmt: skip
 
 
