@@ -9,7 +9,7 @@ from quickchange.world import read_shard, render_clip, render_shards, sample_spe
 from quickchange.world.render import Renderer
 from quickchange.world.shards import decode_video, encode_video
 
-SETTINGS = {"size": (32, 48), "frames": 3, "clips_per_shard": 2, "supersampling": 1.0, "quiet": True}
+SETTINGS = {"size": (32, 48), "frames": 2, "clips_per_shard": 2, "supersampling": 1.0, "quiet": True}
 
 
 def test_video_codec_is_lossless() -> None:
@@ -26,7 +26,7 @@ def test_write_resume_and_read(tmp_path: Path) -> None:
     clips = [clip for path in shards for clip in read_shard(path)]
     assert [clip.spec for clip in clips] == [sample_spec(seed) for seed in (7, 8, 9)]
 
-    expected = render_clip(Renderer(32, 48, 1.0), sample_spec(8), frames=3, both=True)
+    expected = render_clip(Renderer(32, 48, 1.0), sample_spec(8), frames=2, both=True)
     for name in ("frames", "ids", "reference", "reference_ids", "garment", "keypoints", "frames_b", "ids_b"):
         assert np.array_equal(getattr(clips[1], name), getattr(expected, name)), name
     assert clips[1].prompt == expected.prompt
@@ -34,11 +34,11 @@ def test_write_resume_and_read(tmp_path: Path) -> None:
 
     bytes_before = shards[1].read_bytes()
     shards[0].unlink()
-    (tmp_path / "shard-000000.1.partial").write_bytes(b"left over")
+    (tmp_path / ".shard-000000.killed.tar").write_bytes(b"left over")
     render_shards(tmp_path, 7, 3, processes=1, both=True, **SETTINGS)  # type: ignore[arg-type]
     assert shards[0].exists()
     assert shards[1].read_bytes() == bytes_before
-    assert not list(tmp_path.glob("*.partial"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset.json", "shard-000000.tar", "shard-000001.tar"]
 
     with pytest.raises(ValueError, match="asked for"):
         render_shards(tmp_path, 8, 3, processes=1, both=True, **SETTINGS)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from quickchange.world import ClipSpec, sample_spec
 from quickchange.world.colour import lab_difference
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 1 << 40), st.sampled_from(["easy", "full"]))
 def test_json_round_trip_is_exact(seed: int, difficulty: str) -> None:
     spec = sample_spec(seed, difficulty)  # type: ignore[arg-type]

@@ -20,7 +20,8 @@ from quickchange.train.sft import Batch, LatentStage, save_clip_sheet
 
 
 class TeacherForcingStage(LatentStage):
-    """Options of ``LatentStage`` and: ``copies`` noisy copies per clean clip; ``history_noise``."""
+    """Options of ``LatentStage`` and: ``copies`` noisy copies per clean clip; ``history_noise``;
+    ``few_step_share`` of chunks whose level is one of the student's denoising steps, rather than any."""
 
     name = "tf"
 
@@ -28,7 +29,7 @@ class TeacherForcingStage(LatentStage):
         batch = self.batch(step)
         video = batch.video_BCFHW
         copies, chunk = int(self.config.options.get("copies", 2)), self.components.stream.chunk
-        levels = flow.sample_levels((len(video), copies * video.shape[2] // chunk), self.shift, generator)
+        levels = self._levels((len(video), copies * video.shape[2] // chunk), generator)
         levels_BK = levels.repeat_interleave(chunk, 1).to(video)
         clean = video.repeat(1, 1, copies, 1, 1)
         noise = torch.randn(clean.shape, generator=generator).to(video)
@@ -36,6 +37,13 @@ class TeacherForcingStage(LatentStage):
         with self.autocast():
             v = forcing_velocity(self, batch, self._history(video, generator), x, levels_BK, copies)
         return {"loss": (v.float() - flow.velocity(clean, noise)).square().mean()}
+
+    def _levels(self, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+        share = float(self.config.options.get("few_step_share", 0.0))
+        anywhere = flow.sample_levels(shape, self.shift, generator)
+        steps = torch.tensor(self.components.stream.schedule().levels)
+        at_steps = steps[torch.randint(len(steps), shape, generator=generator)]
+        return torch.where(torch.rand(shape, generator=generator) < share, at_steps, anywhere)
 
     def _history(self, video: Tensor, generator: torch.Generator) -> Tensor:
         greatest = float(self.config.options.get("history_noise", 0.3))

@@ -49,11 +49,12 @@ def window(body: Body, framing: str, aspect: float, reach: tuple[float, float] =
     share, middle = {"full": (1.18, 0.5), "knee": (0.86, 0.62), "upper": (0.58, 0.74)}[framing]
     height = share * body.height * max(1.0, 0.5625 / aspect)
     width = 2 * (body.shoulder + reach[0] * body.arm) * ROOM
-    top = float(body.joints["l-shoulder"][1]) + reach[1] * body.arm * ROOM
-    bottom = body.floor + middle * body.height - height / 2
-    height = max(height, width / aspect, top - bottom)
-    return Window(max(bottom + height / 2, body.floor + 0.5 * body.height) if height > 1.18 * body.height
-                  else bottom + height / 2, height)  # fmt: skip
+    fingertips = float(body.joints["l-shoulder"][1]) + reach[1] * body.arm * ROOM
+    top = max(body.floor + middle * body.height + height / 2, fingertips)
+    height = max(height, width / aspect, top - (body.floor + middle * body.height - height / 2))
+    # A wider picture shows more of the legs; only what remains below the feet is shared with the space overhead.
+    spare = max(0.0, body.floor - 0.08 * body.height - (top - height))
+    return Window(top + spare / 2 - height / 2, height)
 
 
 def clip_view(body: Body, camera: CameraSpec, reach: tuple[float, float], aspect: float, seconds: float) -> View:

@@ -180,7 +180,7 @@ def _joined(body: Body, skirt: Floats, bodice: Floats) -> Floats:
     turn = np.minimum(turn, 2 * np.pi - turn) * TORSO_RADIUS
     weight = 1 / (turn**2 + (skirt[near, 1, None] - shell[:, 1]) ** 2 + 0.002) ** 2
     goal = (weight @ shell_radius) / weight.sum(1) + 0.015
-    share = smoothstep(waist - 0.28 * torso, waist - 0.04 * torso, skirt[near, 1])
+    share = smoothstep(waist - 0.3 * torso, waist - 0.1 * torso, skirt[near, 1])
     scale = 1 + share * (goal / radius - 1)
     moved = skirt.copy()
     moved[near[:, None], [0, 2]] = middle + (skirt[near][:, [0, 2]] - middle) * scale[:, None]

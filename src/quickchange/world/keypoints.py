@@ -14,6 +14,12 @@ NAMES = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulde
          "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
          "right_ankle")  # fmt: skip
 OUTSIDE, HIDDEN, VISIBLE = 0, 1, 2
+# What may cover a point: capsules between two keypoints, and their radii in decimetres. The torso is one between the
+# middles of shoulders and hips.
+LIMBS = ((5, 7, 0.45), (6, 8, 0.45), (7, 9, 0.4), (8, 10, 0.4), (11, 13, 0.7), (12, 14, 0.7), (13, 15, 0.45),
+         (14, 16, 0.45))  # fmt: skip
+TORSO_RADIUS = 1.1
+HAND = 0.3  # length that a hand adds to its forearm, relative to it
 
 
 class Keypoints:
@@ -41,7 +47,8 @@ class Keypoints:
         """Pixel x, y and visibility (0 outside, 1 hidden, 2 visible), f32[17,3].
 
         Face points are hidden when the head turns them away or something that is not the head covers them; body joints
-        lie inside the body and count as visible in the picture when the label there is not background or hair.
+        lie inside the body and count as visible when the label there is not background or hair. A limb or the torso
+        hides what lies behind it.
         """
         rows, columns = ids.shape
         posed = np.einsum("kij,kj->ki", matrices[self.bones][:, :, :3], self.rest) + matrices[self.bones][:, :, 3]
@@ -57,5 +64,30 @@ class Keypoints:
         shown[:5] = (np.einsum("ki,ki->k", outwards, to_eye[:5]) > 0) & np.isin(
             label[:5], (Label.SKIN, Label.EYES, Label.HAIR)
         )
+        shown &= ~_covered(posed, np.asarray(view.eye, np.float64))
         visibility = np.where(inside, np.where(shown, VISIBLE, HIDDEN), OUTSIDE)
         return np.stack([x, y, visibility], 1).astype(np.float32)
+
+
+def _covered(points: NDArray[np.float64], eye: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """bool[17]: which of the points f64[17,3] have a limb or the torso between them and the eye."""
+    first, second, radius = (np.array(column) for column in zip(*LIMBS, strict=True))
+    start, end = points[first], points[second].copy()
+    end[2:4] += HAND * (end[2:4] - start[2:4])
+    start = np.concatenate([start, points[5:7].mean(0)[None]])
+    end = np.concatenate([end, points[11:13].mean(0)[None]])
+    radius = np.append(radius, TORSO_RADIUS)
+    # Closest approach of the ray from a point (rows) towards the eye and an axis (columns).
+    distance = np.linalg.norm(eye - points, axis=1, keepdims=True)
+    ray = ((eye - points) / distance)[:, None]
+    axis, apart = (end - start)[None], start[None] - points[:, None]
+    along, length = (ray * axis).sum(-1), (axis * axis).sum(-1)
+    towards, ahead = (apart * axis).sum(-1), (apart * ray).sum(-1)
+    place = np.clip((along * ahead - towards) / np.maximum(length - along**2, 1e-9), 0, 1)
+    nearest = apart + place[..., None] * axis
+    depth = (nearest * ray).sum(-1)
+    gap = np.linalg.norm(nearest - depth[..., None] * ray, axis=-1)
+    covering = (gap < radius) & (depth > radius + 0.1)
+    own = np.zeros_like(covering)
+    own[first, np.arange(len(first))] = own[second, np.arange(len(first))] = True
+    return np.asarray((covering & ~own).any(1))

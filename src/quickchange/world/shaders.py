@@ -83,9 +83,9 @@ float lit_share(vec3 p) {
   q.z -= .004;
   float lit = texture(shadow_map, q);
   if (shadow_strength > .5) {  // only strong shadows show that one tap is hard-edged
-    const vec2 near = vec2(.005, .002);
-    lit = (lit + texture(shadow_map, q + vec3(near, 0)) + texture(shadow_map, q - vec3(near, 0))
-           + texture(shadow_map, q + vec3(-near.y, near.x, 0)) + texture(shadow_map, q + vec3(near.y, -near.x, 0))) / 5.;
+    const vec3 near = vec3(.005, .002, 0), side = vec3(-near.y, near.x, 0);
+    lit += texture(shadow_map, q + near) + texture(shadow_map, q - near);
+    lit = (lit + texture(shadow_map, q + side) + texture(shadow_map, q - side)) / 5.;
   }
   return mix(1., lit, shadow_strength);
 }
@@ -167,7 +167,7 @@ FABRIC = """
 
 UPPER = """
   float c = upper_cover(cut, rest_normal); if (c < 0.) discard;
-  if (s0.z > .5 && cut.x < .02 && cut.y < s0.x - .03) discard;
+  if (s0.z > .5 && cut.x < .02 && cut.y < s0.x - .10) discard;
   // The seam is a plane across the shoulder; below the arm, where the plane meets the torso, the arm's weight decides.
   bool sleeve = u2.z <= 0. && cut.x > .01 && (abs(rest.x) - axis.y - rest.y + axis.z) * .707 > .12;
   float mark = 0.;

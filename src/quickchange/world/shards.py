@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from quickchange.files import atomic_path, write_json_atomic
 from quickchange.world.clip import Clip, Prompt, render_clip
 from quickchange.world.render import Renderer
 from quickchange.world.sampling import sample_spec
@@ -131,21 +132,15 @@ def _render_shard(job: ShardJob, progress: Any = None) -> Path:
     key = (*job.size, job.supersampling)
     if key not in _renderers:
         _renderers[key] = Renderer(*job.size, supersampling=job.supersampling)
-    partial = job.path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with tarfile.open(partial, "w") as tar:
-            for seed in job.seeds:
-                clip = render_clip(_renderers[key], sample_spec(seed, job.difficulty), job.frames, job.fps,
-                                   both=job.both)  # fmt: skip
-                for name, data in _members(clip).items():
-                    info = tarfile.TarInfo(f"{seed:08d}.{name}")
-                    info.size = len(data)
-                    tar.addfile(info, io.BytesIO(data))
-                if progress is not None:
-                    progress.put(1)
-        os.replace(partial, job.path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_path(job.path) as partial, tarfile.open(partial, "w") as tar:
+        for seed in job.seeds:
+            clip = render_clip(_renderers[key], sample_spec(seed, job.difficulty), job.frames, job.fps, both=job.both)
+            for name, data in _members(clip).items():
+                info = tarfile.TarInfo(f"{seed:08d}.{name}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+            if progress is not None:
+                progress.put(1)
     return job.path
 
 
@@ -177,7 +172,7 @@ def render_shards(out: Path, seed: int, count: int, size: tuple[int, int] = (96,
         "seed": seed, "size": list(size), "frames": frames, "fps": float(fps), "difficulty": difficulty,
         "clips_per_shard": clips_per_shard, "supersampling": float(supersampling), "both": both,
     })  # fmt: skip
-    for leftover in out.glob("shard-*.partial"):
+    for leftover in out.glob(".shard-*.tar"):
         leftover.unlink(missing_ok=True)
     shards = [out / f"shard-{n:06d}.tar" for n in range(-(-count // clips_per_shard))]
     jobs = []
@@ -200,9 +195,7 @@ def _check_settings(out: Path, settings: dict[str, Any]) -> None:
             raise ValueError(f"{path}: holds a data set made with {found}, asked for {settings}; "
                              "choose another folder or the same settings")  # fmt: skip
         return
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(settings, indent=1))
-    os.replace(partial, path)
+    write_json_atomic(path, settings)
 
 
 def _run(jobs: list[ShardJob], processes: int, bar: Any) -> None:

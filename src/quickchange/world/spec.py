@@ -69,7 +69,8 @@ class PersonSpec:
 class PatternSpec:
     """A fabric: a repeating tile of `period` decimetres in two or three colours; the first is the main colour.
 
-    `accent` colours the sleeves, the edges, the button placket or a block (all below the chest); `print_name` is a picture on the chest.
+    `accent` colours the sleeves, the edges, the button placket or a block (all below the chest); `print_name` is a
+    picture on the chest.
     """
 
     name: str
