@@ -21,7 +21,7 @@ from quickchange.train.sft import Batch, LatentStage, save_clip_sheet
 
 class TeacherForcingStage(LatentStage):
     """Options of ``LatentStage`` and: ``copies`` noisy copies per clean clip; ``history_noise``;
-    ``few_step_share`` of chunks whose level is one of the student's denoising steps, rather than any."""
+    ``own_history`` share of clips whose past is the student's own estimate; ``few_step_share`` of chunks whose level is one of the student's denoising steps, rather than any."""
 
     name = "tf"
 
@@ -35,8 +35,27 @@ class TeacherForcingStage(LatentStage):
         noise = torch.randn(clean.shape, generator=generator).to(video)
         x = flow.add_noise(clean, noise, levels_BK[:, None, :, None, None])
         with self.autocast():
-            v = forcing_velocity(self, batch, self._history(video, generator), x, levels_BK, copies)
+            history = self._own_history(batch, self._history(video, generator), generator)
+            v = forcing_velocity(self, batch, history, x, levels_BK, copies)
         return {"loss": (v.float() - flow.velocity(clean, noise)).square().mean()}
+
+    @torch.no_grad()
+    def _own_history(self, batch: Batch, history: Tensor, generator: torch.Generator) -> Tensor:
+        """Replaces the past of some samples by the student's own clean estimate of it, from a late denoising step.
+
+        What a stream looks back on is its own output, worn in ways that added noise does not imitate. An estimate
+        made from the true clip stays in step with the target, which a free rollout would not.
+        """
+        own = torch.rand(len(history), generator=generator) < float(self.config.options.get("own_history", 0.0))
+        if not own.any():
+            return history
+        video, steps = batch.video_BCFHW, torch.tensor(self.components.stream.schedule().levels)
+        pick = torch.randint(min(1, len(steps) - 1), len(steps), (len(video),), generator=generator)
+        level = steps[pick].to(video)
+        x = flow.add_noise(video, torch.randn(video.shape, generator=generator).to(video), level.view(-1, 1, 1, 1, 1))
+        v = forcing_velocity(self, batch, history, x, level[:, None].expand(-1, video.shape[2]), 1)
+        estimate = flow.to_x0(x, v.float(), level.view(-1, 1, 1, 1, 1))
+        return torch.where(own.to(video.device).view(-1, 1, 1, 1, 1), estimate, history)
 
     def _levels(self, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
         share = float(self.config.options.get("few_step_share", 0.0))
