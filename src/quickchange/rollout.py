@@ -72,8 +72,8 @@ class Rollout:
         if self._buffers is None:
             shape = (len(pair), pair.shape[1], self.cache.config.chunk, *pair.shape[3:])
             self._buffers = torch.empty(shape, device=pair.device), torch.empty(shape, device=pair.device)
-        self.cache.begin_conditions(*given)
         with self._filing():
+            self.cache.begin_conditions(*given)
             self._forward(pair, self._clean_pair, self._pair_roles)
 
     @torch.no_grad()
@@ -93,8 +93,8 @@ class Rollout:
         if self._buffers is None:
             raise RuntimeError("no reference and garment yet; call conditions() before chunk()")
         x, noise = self._buffers
-        self.cache.begin_chunk()
         with self._filing():
+            self.cache.begin_chunk()
             _fill_normal(x, generator)
             levels = self.levels[:steps]
             for level, time, following in zip(levels, self._times, (*levels[1:], 0.0), strict=False):
@@ -110,8 +110,8 @@ class Rollout:
     def recompute(self, latents_BCFHW: Sequence[Tensor]) -> None:
         """Writes already generated chunks into the cache again, oldest first, under what is in force now."""
         for latents in latents_BCFHW:
-            self.cache.begin_chunk()
             with self._filing():
+                self.cache.begin_chunk()
                 self._forward(latents, self._clean_chunk, self._video_roles)
 
     @contextmanager
@@ -120,7 +120,8 @@ class Rollout:
         try:
             yield
         except BaseException:
-            self.cache.abort()
+            if self.cache.slots.writing:
+                self.cache.abort()
             raise
         self.cache.commit()
 

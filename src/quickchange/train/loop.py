@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from quickchange.files import save_safetensors_atomic
+from quickchange.files import save_safetensors_atomic, write_text_atomic
 from quickchange.train.config import StageConfig
 from quickchange.train.optim import (
     Average,
@@ -125,7 +125,7 @@ def train(stage: Stage, folder: Path, *, minutes: float | None = None, fresh: bo
         Whether the stage is finished (and exported).
 
     Raises:
-        DivergedError: a loss is not finite; the last checkpoint is left as it was.
+        DivergedError: a loss or a norm is not finite; the last checkpoint is left as it was.
     """
     config = stage.config
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,16 +136,16 @@ def train(stage: Stage, folder: Path, *, minutes: float | None = None, fresh: bo
         log.info("%s: resumed at step %d", stage.name, start)
         _truncate(metrics, start)
     else:
+        path.unlink(missing_ok=True)
         metrics.write_text("")
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     done = start
-    with metrics.open("a") as out, tqdm(total=config.steps, initial=start, desc=stage.name, unit="step") as bar:
+    with metrics.open("a", buffering=1) as out, tqdm(total=config.steps, initial=start, desc=stage.name, unit="step") as bar:
         for step in range(start, config.steps):
             values = {k: float(v) for k, v in stage.update(step, step_generator(config.seed, step)).items()}
-            if not math.isfinite(values["loss"]):
-                raise DivergedError(
-                    f"{stage.name}: loss is {values['loss']} at step {step}; lower the rate, resume from {path}"
-                )
+            bad = {k: v for k, v in values.items() if not math.isfinite(v)}
+            if bad:
+                raise DivergedError(f"{stage.name}: {bad} at step {step}; lower the learning rate and resume from {path}")
             stage.average.update(step)
             done = step + 1
             out.write(json.dumps({"step": done, **values}) + "\n")
@@ -176,6 +176,12 @@ def _picture(stage: Stage, path: Path) -> None:
 
 
 def _truncate(metrics: Path, steps: int) -> None:
-    """Drops records of steps that were made after the checkpoint."""
-    lines = metrics.read_text().splitlines() if metrics.exists() else []
-    metrics.write_text("".join(line + "\n" for line in lines if json.loads(line)["step"] <= steps))
+    """Drops records of steps that were made after the checkpoint, and a line that a crash cut off."""
+    kept = []
+    for line in metrics.read_text().splitlines() if metrics.exists() else []:
+        try:
+            if json.loads(line)["step"] <= steps:
+                kept.append(line + "\n")
+        except json.JSONDecodeError:
+            log.warning("%s: dropped a broken line", metrics)
+    write_text_atomic(metrics, "".join(kept))

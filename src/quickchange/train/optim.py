@@ -46,8 +46,13 @@ def rate_factor(step: int, config: StageConfig) -> float:
 def apply_gradients(
     optimizers: list[torch.optim.Optimizer], parameters: list[nn.Parameter], factor: float, clip: float = 1.0
 ) -> Tensor:
-    """Clips, steps at ``factor`` of the peak rates, clears. Returns the gradient norm before clipping."""
+    """Clips, steps at ``factor`` of the peak rates, clears. Returns the gradient norm before clipping.
+
+    A norm that is not finite leaves the weights as they are; the loop stops on it.
+    """
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
+    if not torch.isfinite(norm):
+        return norm
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * factor
@@ -60,27 +65,29 @@ class Average:
     """Exponential moving average of modules' weights; the decay grows to its final value."""
 
     def __init__(self, modules: dict[str, nn.Module], decay: float) -> None:
-        self.modules, self.decay = modules, decay
-        self.weights = {
-            f"{n}.{k}": v.detach().clone().float() for n, m in modules.items() for k, v in m.state_dict().items()
-        }
+        self.decay = decay
+        self._live: dict[str, Tensor] = {}
+        seen: set[int] = set()
+        for name, module in modules.items():
+            for key, value in module.state_dict().items():
+                if value.data_ptr() not in seen:  # tied weights count once, or a swap would not undo itself
+                    seen.add(value.data_ptr())
+                    self._live[f"{name}.{key}"] = value.detach()
+        self.weights = {key: value.clone().float() for key, value in self._live.items()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        for name, module in self.modules.items():
-            for key, value in module.state_dict().items():
-                self.weights[f"{name}.{key}"].lerp_(value.float(), weight)
+        for key, value in self._live.items():
+            self.weights[key].lerp_(value.float(), weight)
 
     @torch.no_grad()
     def swap(self) -> None:
         """Exchanges live and averaged weights; call again to undo."""
-        for name, module in self.modules.items():
-            for key, value in module.state_dict().items():
-                held = self.weights[f"{name}.{key}"]
-                live = value.detach().clone()
-                value.copy_(held)
-                held.copy_(live)
+        for key, live in self._live.items():
+            before = live.clone()
+            live.copy_(self.weights[key])
+            self.weights[key].copy_(before)
 
 
 def pack_optimizers(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
