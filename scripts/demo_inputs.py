@@ -1,6 +1,6 @@
 """Renders the bundled demo inputs: a person and three garments of held-out seeds, 384x512.
 
-    python scripts/demo_inputs.py [FOLDER]
+python scripts/demo_inputs.py [FOLDER]
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from quickchange.commands import bench, generate, train, world
 from quickchange.errors import InputError
 
 WRONG_INPUT, INTERRUPTED = 2, 130
+EXTRAS = {"moderngl": "world", "matplotlib": "train", "diffusers": "wan"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,6 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = make_parser().parse_args(argv)
         return int(args.run(args))
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        extra = f"pip install 'quickchange[{EXTRAS[error.name]}]'"
+        sys.stderr.write(f"quickchange: error: this needs {error.name}; install it with: {extra}\n")
+        return WRONG_INPUT
     except InputError as error:
         line = " ".join(str(error).split())
         sys.stderr.write(f"quickchange: error: {line}\n")

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from quickchange.errors import ModelError
 from quickchange.files import save_safetensors_atomic, write_json_atomic
 from quickchange.flow import FewStepSchedule
 from quickchange.model.codec import LIGHT_CLASS, Codec, LightCodec
@@ -51,9 +53,12 @@ class StreamConfig:
     garment_box: tuple[float, float, float, float] = (0.05, 0.05, 0.95, 0.95)
 
     def __post_init__(self) -> None:
-        for name in ("width", "height", "fps", "chunk", "window"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected a positive number")
+        for name, greatest in (("width", 8192), ("height", 8192), ("fps", 240), ("chunk", 64), ("window", 4096)):
+            if not 1 <= getattr(self, name) <= greatest:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 to {greatest}")
+        x0, y0, x1, y1 = self.garment_box
+        if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+            raise ValueError(f"garment_box is {self.garment_box}; expected 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
         self.schedule()
 
     def schedule(self) -> FewStepSchedule:
@@ -114,17 +119,39 @@ class Components:
     codec: Codec
     prompts: PromptEncoder
 
+    def __post_init__(self) -> None:
+        config, codec, stream = self.transformer.config, self.codec, self.stream
+        if stream.width % codec.spatial or stream.height % codec.spatial:
+            raise ValueError(f"stream is {stream.width}x{stream.height}; its codec needs multiples of {codec.spatial}")
+        grid = self.transformer.token_grid(stream.height // codec.spatial, stream.width // codec.spatial)
+        for what, got, expected in (
+            ("transformer in_channels", config.in_channels, codec.latent_channels),
+            ("transformer text_dim", config.text_dim, self.prompts.dim),
+            ("transformer grid", config.grid or grid, grid),
+        ):
+            if got != expected:
+                raise ValueError(f"{what} is {got}; the other parts of the model need {expected}")
+
     @staticmethod
     def from_pretrained(directory: Path | str) -> Components:
         """Loads a model directory.
 
         Raises:
             FileNotFoundError: the directory or a part of it is missing; names it.
-            ValueError: a config is out of range.
+            ModelError: a part is damaged, out of range, or does not fit the others.
         """
+        root = Path(directory)
+        try:
+            return Components._load(root)
+        except FileNotFoundError:
+            raise
+        except (ValueError, TypeError, KeyError, RuntimeError, OSError, SafetensorError) as error:
+            raise ModelError(" ".join(f"{type(error).__name__}: {error}".split())) from error
+
+    @staticmethod
+    def _load(root: Path) -> Components:
         from quickchange.model.prompts import PromptEncoder
 
-        root = Path(directory)
         known = {f.name for f in dataclasses.fields(StreamConfig)}
         stream = {k: v for k, v in _read_json(root / "model_index.json").get("stream", {}).items() if k in known}
         return Components(

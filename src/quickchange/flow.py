@@ -6,7 +6,6 @@ timestep ``t = 1000 s``; the network predicts the velocity ``v = noise - x0``, h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,11 +59,6 @@ class FewStepSchedule:
     def levels(self) -> tuple[float, ...]:
         """Warped noise levels, one per step, descending, in (0, 1]."""
         return tuple(float(warp(t / TRAIN_TIMESTEPS, self.shift)) for t in self.timesteps)
-
-    @staticmethod
-    def from_levels(levels: Sequence[float]) -> FewStepSchedule:
-        """A schedule that visits exactly these noise levels."""
-        return FewStepSchedule(tuple(TRAIN_TIMESTEPS * s for s in levels), shift=1.0)
 
 
 def sample_levels(shape: tuple[int, ...], shift: float, generator: torch.Generator | None = None) -> Tensor:

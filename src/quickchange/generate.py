@@ -9,7 +9,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from quickchange.files import atomic_path
 from quickchange.media import Frame, Mp4Writer, SheetRow, contact_sheet, default_scale, save_png_atomic
 from quickchange.plan import Garment, Plan
 
@@ -113,6 +114,7 @@ def generate(studio: Studio, plan: Plan, *, model: str, threads: int) -> Summary
     shown = handed_out = 0
     first_frame = encoding = 0.0
     with (
+        atomic_path(plan.sheet) if plan.sheet else nullcontext() as sheet_file,
         Mp4Writer(plan.out, studio.width, studio.height, studio.fps, scale=scale) as writer,
         tqdm(total=total, unit="frame", desc="generating") as bar,
     ):
@@ -137,9 +139,9 @@ def generate(studio: Studio, plan: Plan, *, model: str, threads: int) -> Summary
             took = time.perf_counter() - started
         if shown < total:
             raise RuntimeError(f"the session ended after {shown} of {total} frames")
-        # Before the MP4 is finished, so that an error here leaves no video without its sheet.
-        if plan.sheet:
-            save_png_atomic(contact_sheet(sheet.rows(controls.reports)), plan.sheet)
+        # Both files move into place together, after the last thing that can fail.
+        if sheet_file:
+            save_png_atomic(contact_sheet(sheet.rows(controls.reports)), sheet_file)
     return Summary(
         fps=handed_out / (took - encoding),
         fps_with_mp4=handed_out / took,

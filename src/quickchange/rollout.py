@@ -85,7 +85,7 @@ class Rollout:
             steps: leave after this many denoising steps (self-forcing training); default all.
 
         Returns:
-            Clean latents [B, C, F, H, W], float32; valid until the next call.
+            Clean latents [B, C, F, H, W], float32.
 
         Raises:
             RuntimeError: no conditions were given yet.
@@ -102,7 +102,7 @@ class Rollout:
                 x0 = to_x0(x, self._forward(x, time, self._video_roles), level)
                 if following > 0:  # back to the next level with fresh noise, as in training of the student
                     _fill_normal(noise, generator)
-                    x = torch.lerp(x0, noise, following)
+                    x = torch.lerp(x0, noise, following, out=x)
             self._forward(x0, self._clean_chunk, self._video_roles)
         return x0
 

@@ -4,7 +4,8 @@ Controls return a sequence id at once and take effect at the next chunk border; 
 latest wins. Every chunk says which id it obeys. A garment switch is one transition: the last shown frame is encoded
 anew, the cache is rescheduled (cache/reschedule.py), a new segment starts with a new decoder state.
 
-Memory is constant: the session keeps the last frame, a few latents, and the cache.
+Memory is constant: the session keeps the last frame, a few latents, and the cache. An error in the middle of a chunk
+closes the session: what it would have shown next is no longer defined.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quickchange.cache import NEW_REFERENCE, VARIANTS, KVCache, Moves, Source, reschedule
-from quickchange.cache.reschedule import Refresh
+from quickchange.cache.reschedule import Disentangle, Refresh
 from quickchange.rollout import Rollout
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from quickchange.studio import Studio
 
 KEPT_CHUNKS = 4  # generated latents kept for recomputation (12 latent frames, as LongLive's recache)
-RANDOM_FRAMES = 32  # frames kept for the "random reference" ablation
+RANDOM_FRAMES = 32  # frames kept where the variant takes a random one as reference
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Chunk:
 @dataclass(frozen=True)
 class _Pending:
     sequence: int
+    ticket: int
     value: Any
 
 
@@ -71,12 +73,13 @@ class Session:
         self._moves = VARIANTS[variant]
         self._decoder = self._codec.new_state()
         self._latents: deque[Tensor] = deque(maxlen=KEPT_CHUNKS)
-        self._frames: deque[Tensor] = deque(maxlen=RANDOM_FRAMES)
+        wants_many = Disentangle(Source.RANDOM) in self._moves
+        self._frames: deque[Tensor] = deque(maxlen=RANDOM_FRAMES if wants_many else 1)
         self._lock = threading.Lock()
         self._running = threading.Event()
         self._running.set()
         self._pending: dict[str, _Pending] = {}
-        self._sequence = self._obeyed = self._shown = 0
+        self._tickets = self._sequence = self._obeyed = self._shown = 0
         self._closed = False
         self._rollout.say(studio.encode_prompt(prompt))
         self._rollout.conditions(reference, garment)
@@ -96,19 +99,24 @@ class Session:
         Raises:
             InputError: not a usable image. RuntimeError: the session is closed.
         """
-        return self._submit("garment", self._studio.encode_garment(garment, cutout=cutout))
+        ticket = self._ticket()
+        return self._submit("garment", ticket, self._studio.encode_garment(garment, cutout=cutout))
 
     def say(self, prompt: str) -> int:
         """Changes the prompt from the next chunk on; the picture goes on. Returns a sequence id."""
-        return self._submit("prompt", self._studio.encode_prompt(prompt))
+        ticket = self._ticket()
+        return self._submit("prompt", ticket, self._studio.encode_prompt(prompt))
 
     def reference(self, person: ImageLike) -> int:
         """Changes the person from the next chunk on, which is a cut. Returns a sequence id."""
-        return self._submit("reference", self._studio.encode_reference(person))
+        ticket = self._ticket()
+        return self._submit("reference", ticket, self._studio.encode_reference(person))
 
     def pause(self) -> None:
         """Stops generation at the next chunk border: whoever iterates waits there for ``resume`` or ``close``."""
-        self._running.clear()
+        with self._lock:
+            if not self._closed:
+                self._running.clear()
 
     def resume(self) -> None:
         """Goes on after ``pause``; picture and cache are where they were."""
@@ -116,20 +124,30 @@ class Session:
 
     def close(self) -> None:
         """Ends the stream; iteration stops at the next chunk border. May be called twice."""
-        self._closed = True
-        self._running.set()
+        with self._lock:
+            self._closed = True
+            self._running.set()
 
     @property
     def cache(self) -> KVCache:
         """The session's cache, to look at."""
         return self._cache
 
-    def _submit(self, kind: str, value: Any) -> int:
+    def _ticket(self) -> int:
+        """The order of calls, taken before the work of encoding, by which the latest control wins."""
+        with self._lock:
+            self._tickets += 1
+            return self._tickets
+
+    def _submit(self, kind: str, ticket: int, value: Any) -> int:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the session is closed; open a new one with Studio.open")
             self._sequence += 1
-            self._pending[kind] = _Pending(self._sequence, value)
+            if kind not in self._pending or self._pending[kind].ticket < ticket:
+                self._pending[kind] = _Pending(self._sequence, ticket, value)
+            else:
+                self._pending[kind] = replace(self._pending[kind], sequence=self._sequence)
             return self._sequence
 
     # -- stream --------------------------------------------------------------------------------------------------------
@@ -148,17 +166,27 @@ class Session:
         self._running.wait()
         if self._closed:
             raise StopIteration
-        with torch.inference_mode():
-            self._apply_pending()
-            latents = self._rollout.chunk(self._generator)
-            self._latents.append(latents.clone())
-            frames = self._codec.decode(latents, self._decoder)
-            # Copied: a view would keep the whole chunk alive.
-            self._frames.extend(frames[:, :, [0, -1]].clone().split(1, 2))
-            pixels = ((frames[0].float() + 1) * 127.5).round_().clamp_(0, 255).byte().permute(1, 2, 3, 0).cpu().numpy()
-        chunk = Chunk(pixels, self._obeyed, self._shown, self._cache.segment)
-        self._shown += len(pixels)
+        try:
+            with torch.inference_mode():
+                self._apply_pending()
+                pixels_TCHW = self._generate()
+        except BaseException:
+            self.close()
+            raise
+        frames = pixels_TCHW.permute(0, 2, 3, 1).cpu().numpy()
+        chunk = Chunk(frames, self._obeyed, self._shown, self._cache.segment)
+        self._shown += len(frames)
         return chunk
+
+    def _generate(self) -> Tensor:
+        """The next chunk's pixels, uint8 [T, 3, H, W]."""
+        latents = self._rollout.chunk(self._generator)
+        self._latents.append(latents)
+        frames = self._codec.decode(latents, self._decoder)
+        pixels_TCHW = ((frames[0].float() + 1) * 127.5).round_().clamp_(0, 255).byte().transpose(0, 1)
+        # What a switch goes on from is what was shown, rounded to 8 bits. Copied: a view would keep the chunk alive.
+        self._frames.append(pixels_TCHW[-1:].clone())
+        return pixels_TCHW
 
     def _apply_pending(self) -> None:
         with self._lock:
@@ -171,6 +199,7 @@ class Session:
             self._garment = pending["garment"].value
         if "reference" in pending:
             self._reference = self._original = pending["reference"].value
+            self._frames.clear()
             moves: Moves = (Refresh(), *NEW_REFERENCE) if "garment" in pending else NEW_REFERENCE
             self._switch(moves)
         elif "garment" in pending:
@@ -196,14 +225,14 @@ class _SwitchActions:
         s = self._session
         match source:
             case Source.LAST_FRAME:
-                s._reference = s._codec.encode(s._frames[-1])
+                s._reference = s._studio.encode_pixels(s._frames[-1])
             case Source.LAST_LATENT:
                 s._reference = s._latents[-1][:, :, -1:]
             case Source.ORIGINAL:
                 s._reference = s._original
             case Source.RANDOM:
                 pick = int(torch.randint(len(s._frames), (1,), generator=s._generator))
-                s._reference = s._codec.encode(s._frames[pick])
+                s._reference = s._studio.encode_pixels(s._frames[pick])
             case Source.CURRENT:
                 pass
         return s._reference

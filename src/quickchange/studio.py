@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,12 +38,11 @@ class Studio:
         # Sinusoids need more digits than bfloat16 has; these two run once per schedule, not per pass.
         transformer.condition_embedder.time_embedder.float()
         transformer.condition_embedder.time_proj.float()
+        if transformer.channel_std is not None:
+            transformer.channel_std = transformer.channel_std.float()
         components.codec.to(self.device)
         components.prompts.to(self.device)
         stream, config, spatial = components.stream, transformer.config, components.codec.spatial
-        for name in ("width", "height"):
-            if getattr(stream, name) % spatial:
-                raise ValueError(f"{name} is {getattr(stream, name)}; this codec needs a multiple of {spatial}")
         grid = transformer.token_grid(stream.height // spatial, stream.width // spatial)
         self._rotary = RotaryEmbedding(config.attention_head_dim, grid, theta=config.rope_theta, device=self.device)
         self._cache_config = CacheConfig(
@@ -163,12 +161,10 @@ class Studio:
         """A cut-out garment (alpha in 0..1) on white, where the model expects garments: uint8 [H, W, 3]."""
         return fit_garment(rgb, alpha, self.width, self.height, self.components.stream.garment_box)
 
-    @torch.inference_mode()
     def _encode(self, image: NDArray[np.uint8]) -> Tensor:
-        frame = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None, :, None].float() / 127.5 - 1
-        return self.components.codec.encode(frame).float()
+        return self.encode_pixels(torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None])
 
-
-def default_threads() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    @torch.inference_mode()
+    def encode_pixels(self, pixels_BCHW: Tensor) -> Tensor:
+        """Latents [B, C, 1, H, W] of single frames, uint8 [B, 3, H, W] at the stream's size."""
+        return self.components.codec.encode(pixels_BCHW[:, :, None].float() / 127.5 - 1).float()

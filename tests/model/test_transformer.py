@@ -16,8 +16,9 @@ from quickchange.model.attention import (
     teacher_forcing_mask,
 )
 from quickchange.model.rope import RotaryEmbedding
-from quickchange.model.transformer import TextContext, TransformerConfig, WanTransformer, initialise_small
+from quickchange.model.transformer import TextContext, TransformerConfig, WanTransformer
 from quickchange.rollout import Rollout
+from quickchange.train.initial import initialise_small
 
 SIZE = {
     "patch_size": (1, 2, 2),

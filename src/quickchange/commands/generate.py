@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quickchange.errors import InputError
+from quickchange.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from quickchange.generate import Studio, Summary
@@ -124,6 +124,8 @@ def open_studio(model: Path, device: str, threads: int | None) -> tuple[Studio, 
         return RealStudio.from_pretrained(model, device=usable_device(device)), torch.get_num_threads()
     except FileNotFoundError as error:
         raise InputError(f"{model} is not a whole model directory: {error}") from error
+    except ModelError as error:
+        raise InputError(f"{model} cannot be used: {error}") from error
 
 
 def describe(summary: Summary) -> str:

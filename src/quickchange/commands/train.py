@@ -28,9 +28,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("stage", choices=tuple(STAGES), metavar="STAGE")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE.toml")
     parser.add_argument(
-        "--data", type=Path, required=True, metavar="FOLDER", help="shards of `quickchange world render`"
+        "--data", type=Path, metavar="FOLDER", help="shards of `quickchange world render` (default: data/NAME of FILE)"
     )
-    parser.add_argument("--run", type=Path, required=True, metavar="FOLDER", dest="folder", help="checkpoints, curves")
+    parser.add_argument(
+        "--run", type=Path, metavar="FOLDER", dest="folder", help="checkpoints, curves (default: runs/NAME of FILE)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (default: auto)")
     parser.add_argument("--minutes", type=float, help="stop, with a checkpoint, after this long (default: at the end)")
     parser.add_argument("--fresh", action="store_true", help="start over, not from the last checkpoint of --run")
@@ -41,30 +43,27 @@ def run(args: argparse.Namespace) -> int:
     """Train; 0 when done."""
     if not args.config.is_file():
         raise InputError(f"--config {args.config} is not a file")
-    if not args.data.is_dir():
-        raise InputError(f"--data {args.data} is not a folder; `quickchange world render` makes one")
+    data, folder = args.data or Path("data") / args.config.stem, args.folder or Path("runs") / args.config.stem
+    if not data.is_dir():
+        raise InputError(f"--data {data} is not a folder; `quickchange world render` makes one")
     if args.minutes is not None and not args.minutes > 0:
         raise InputError(f"--minutes is {args.minutes:g}; it must be more than 0")
 
     from quickchange.commands.device import usable_device
-    from quickchange.train.config import read_recipe
+    from quickchange.train.loop import DivergedError
     from quickchange.train.run import run as train
 
-    try:
-        read_recipe(args.config)
-    except ValueError as error:  # also what tomllib raises
-        raise InputError(f"--config {args.config}: {error}") from error
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         train(
             args.stage,
             args.config,
-            args.data,
-            args.folder,
+            data,
+            folder,
             device=usable_device(args.device),
             minutes=args.minutes,
             fresh=args.fresh,
         )
-    except FileNotFoundError as error:  # of an earlier stage, or the shards
+    except (FileNotFoundError, ValueError, DivergedError) as error:  # earlier stage, shards, recipe, checkpoint
         raise InputError(str(error)) from error
     return 0

@@ -86,6 +86,11 @@ class LightCodecConfig:
     def __post_init__(self) -> None:
         if self.spatial < 8 or self.spatial & (self.spatial - 1):
             raise ValueError(f"spatial is {self.spatial}; expected a power of two >= 8")
+        for statistics in (self.latents_mean, self.latents_scale):
+            if len(statistics) not in (0, self.latent_channels) or 0.0 in self.latents_scale:
+                raise ValueError(
+                    f"latent statistics have {len(statistics)} values; expected {self.latent_channels}, scales not 0"
+                )
         for name in ("encoder_widths", "decoder_widths"):
             if self.spatial % 2 ** len(getattr(self, name)):
                 raise ValueError(

@@ -180,7 +180,9 @@ class PromptEncoder:
         for part in ("text_encoder", "tokenizer"):
             if not (directory / part).is_dir():
                 raise FileNotFoundError(f"{directory} has no {part}/; expected a model directory in diffusers' layout")
-        tokenizer = AutoTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            directory / "tokenizer", local_files_only=True, trust_remote_code=False
+        )
         module = UMT5EncoderModel.from_pretrained(
             directory / "text_encoder", local_files_only=True, use_safetensors=True, dtype=dtype
         )
@@ -199,6 +201,7 @@ class PromptEncoder:
                 (directory / part).mkdir(exist_ok=True)
                 writer.save_pretrained(Path(temporary, part))
                 for file in Path(temporary, part).iterdir():
+                    file.chmod(0o644)
                     os.replace(file, directory / part / file.name)
 
 

@@ -59,9 +59,10 @@ class TransformerConfig:
             raise ValueError(f"attention_head_dim is {self.attention_head_dim}; expected an even number >= 6")
         if self.freq_dim % 2:
             raise ValueError(f"freq_dim is {self.freq_dim}; expected an even number")
-        if self.channel_std is not None and len(self.channel_std) != self.in_channels:
+        std = self.channel_std
+        if std is not None and (len(std) != self.in_channels or min(std) <= 0):
             raise ValueError(
-                f"channel_std has {len(self.channel_std)} values; expected one per channel: {self.in_channels}"
+                f"channel_std has {len(std)} values; expected a positive one for each of {self.in_channels}"
             )
 
     @property
@@ -309,23 +310,3 @@ class WanTransformer(nn.Module):
             skip = (level - (1 - level) * self.channel_std**2) / variance
             out = x_BCFHW * skip - out.float() * (self.channel_std * variance.rsqrt())
         return out.to(x_BCFHW.dtype)
-
-
-def initialise_small(model: WanTransformer, qk_gain: float = 1.6, residual_gain: float = 0.4) -> None:
-    """Initialisation for short training of small models: open gates, and attention that starts out looking at its
-    own place (constant query and key biases, so that only the rotation decides), measured to help in WORLD runs."""
-    with torch.no_grad():
-        for block in model.blocks:
-            block.scale_shift_table.zero_()
-            block.scale_shift_table[:, [2, 5]] = 1.0
-            for linear in (block.attn1.to_out[0], block.ffn.net[2], block.attn2.to_out[0]):
-                linear.weight.mul_(residual_gain)
-                linear.bias.zero_()
-            for projection in (block.attn1.to_q, block.attn1.to_k):
-                projection.bias.fill_(1.0)
-            for norm in (block.attn1.norm_q, block.attn1.norm_k):
-                norm.weight.fill_(qk_gain)
-        model.condition_embedder.time_proj.weight.zero_()
-        model.condition_embedder.time_proj.bias.zero_()
-        model.proj_out.weight.zero_()
-        model.proj_out.bias.zero_()

@@ -24,6 +24,27 @@ class TextConfig:
     max_tokens: int = 48
 
 
+# What single stages know, see their docstrings. One list, so that a misspelt name is not silently without effect.
+OPTIONS = frozenset(
+    [
+        "frames",
+        "noise",
+        "drop",
+        "static_share",
+        "worn_share",
+        "reference_noise",
+        "copies",
+        "history_noise",
+        "own_history",
+        "few_step_share",
+        "critic_rate",
+        "critic_ratio",
+        "guidance",
+        "tau",
+    ]
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
     """One training stage. Rates are peak values; the schedule is warm-up, constant, linear decay.
@@ -49,6 +70,18 @@ class StageConfig:
     sample_every: int = 200
     save_every: int = 100
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "sample_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.learning_rate <= 0 or self.muon < 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}, muon {self.muon}; expected positive rates")
+        unknown = sorted(set(self.options) - OPTIONS)
+        if unknown:
+            raise ValueError(
+                f"unknown settings {unknown}; expected some of {sorted(OPTIONS)} or of a stage's own fields"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +121,11 @@ def read_recipe(path: Path | str) -> Recipe:
             raise ValueError(f"{path} has no [{name}] table")
     codec = _build(LightCodecConfig, tables["codec"], "codec")
     stream = _build(StreamConfig, tables["stream"], "stream")
+    text = _build(TextConfig, tables["text"], "text")
     size = {
         "in_channels": codec.latent_channels,
         "out_channels": codec.latent_channels,
-        "text_dim": tables["text"]["dim"],
+        "text_dim": text.dim,
     }
     transformer = _build(TransformerConfig, {**tables["transformer"], **size}, "transformer")
     shared = {f.name for f in dataclasses.fields(StageConfig)}
@@ -104,6 +138,6 @@ def read_recipe(path: Path | str) -> Recipe:
         stream=stream,
         codec=codec,
         transformer=transformer,
-        text=_build(TextConfig, tables["text"], "text"),
+        text=text,
         stages=stages,
     )

@@ -140,12 +140,17 @@ def train(stage: Stage, folder: Path, *, minutes: float | None = None, fresh: bo
         metrics.write_text("")
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     done = start
-    with metrics.open("a", buffering=1) as out, tqdm(total=config.steps, initial=start, desc=stage.name, unit="step") as bar:
+    with (
+        metrics.open("a", buffering=1) as out,
+        tqdm(total=config.steps, initial=start, desc=stage.name, unit="step") as bar,
+    ):
         for step in range(start, config.steps):
             values = {k: float(v) for k, v in stage.update(step, step_generator(config.seed, step)).items()}
             bad = {k: v for k, v in values.items() if not math.isfinite(v)}
             if bad:
-                raise DivergedError(f"{stage.name}: {bad} at step {step}; lower the learning rate and resume from {path}")
+                raise DivergedError(
+                    f"{stage.name}: {bad} at step {step}; lower the learning rate and resume from {path}"
+                )
             stage.average.update(step)
             done = step + 1
             out.write(json.dumps({"step": done, **values}) + "\n")

@@ -6,6 +6,8 @@ A run folder holds ``vae/ sft/ tf/ dmd/`` (checkpoints, curves, sheets), ``laten
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,10 +18,19 @@ import torch
 from quickchange.components import Components, load_transformer
 from quickchange.model.codec import LightCodec
 from quickchange.model.prompts import PromptEncoder
-from quickchange.model.transformer import WanTransformer, initialise_small
+from quickchange.model.transformer import WanTransformer
 from quickchange.train.config import Recipe, read_recipe
-from quickchange.train.data import Latents, encode_clips, load_clips, load_latents, save_latents
+from quickchange.train.data import (
+    Latents,
+    encode_clips,
+    latents_origin,
+    load_clips,
+    load_latents,
+    save_latents,
+    shard_paths,
+)
 from quickchange.train.dmd import DmdStage
+from quickchange.train.initial import initialise_small
 from quickchange.train.loop import Stage, train
 from quickchange.train.sft import TeacherStage
 from quickchange.train.teacher_forcing import TeacherForcingStage
@@ -72,14 +83,22 @@ def _codec_stage(recipe: Recipe, data: Path, folder: Path, device: torch.device)
 
 
 def _latents(recipe: Recipe, data: Path, folder: Path, device: torch.device) -> tuple[LightCodec, Latents]:
-    """The trained codec and the encoded clips; encodes them when the codec is newer than the file."""
+    """The trained codec and the encoded clips; encodes them anew when codec or shards are others than the file's."""
     source = folder / "codec" / "diffusion_pytorch_model.safetensors"
     if not source.is_file():
         raise FileNotFoundError(f"{source} not found; run `quickchange train vae` with the same --run first")
     codec, path = LightCodec.from_pretrained(folder / "codec").to(device), folder / LATENTS
-    if not path.is_file() or path.stat().st_mtime < source.stat().st_mtime:
-        save_latents(encode_clips(load_clips(data), codec, device), path)
+    origin = _origin(source, data)
+    if not path.is_file() or latents_origin(path) != origin:
+        save_latents(encode_clips(load_clips(data), codec, device), path, origin)
     return codec, load_latents(path)
+
+
+def _origin(codec: Path, data: Path) -> str:
+    """Names the codec's weights and the shards that latents were made from."""
+    shards = [(str(path.relative_to(data)), path.stat().st_size) for path in shard_paths(data)]
+    digest = hashlib.sha256(codec.read_bytes() + json.dumps(shards).encode())
+    return digest.hexdigest()
 
 
 def _exporter(components: Components, *targets: Path) -> Callable[[], None]:

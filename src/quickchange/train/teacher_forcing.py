@@ -20,8 +20,13 @@ from quickchange.train.sft import Batch, LatentStage, save_clip_sheet
 
 
 class TeacherForcingStage(LatentStage):
-    """Options of ``LatentStage`` and: ``copies`` noisy copies per clean clip; ``history_noise``;
-    ``own_history`` share of clips whose past is the student's own estimate; ``few_step_share`` of chunks whose level is one of the student's denoising steps, rather than any."""
+    """Options of ``LatentStage`` and:
+
+    * ``copies``: noisy copies per clean clip;
+    * ``history_noise``: greatest noise on the past;
+    * ``own_history``: share of clips whose past is the student's own estimate;
+    * ``few_step_share``: share of chunks whose level is one of the student's denoising steps, rather than any.
+    """
 
     name = "tf"
 
