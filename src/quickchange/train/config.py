@@ -27,20 +27,10 @@ class TextConfig:
 # What single stages know, see their docstrings. One list, so that a misspelt name is not silently without effect.
 OPTIONS = frozenset(
     [
-        "frames",
-        "noise",
-        "drop",
-        "static_share",
-        "worn_share",
-        "reference_noise",
-        "copies",
-        "history_noise",
-        "own_history",
-        "few_step_share",
-        "critic_rate",
-        "critic_ratio",
-        "guidance",
-        "tau",
+        *("frames", "noise"),
+        *("drop", "static_share", "worn_share", "reference_noise"),
+        *("copies", "history_noise", "own_history", "few_step_share"),
+        *("critic_rate", "critic_ratio", "guidance", "tau"),
     ]
 )
 
