@@ -12,7 +12,7 @@ import torch
 
 import tiny
 from quickchange.cache import VARIANTS, State, Thread
-from quickchange.errors import InputError
+from quickchange.errors import InputError, ModelError
 from quickchange.session import Chunk, Session
 from quickchange.studio import Studio
 
@@ -187,4 +187,51 @@ def test_bad_requests_are_named(studio: Studio, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nobody\.png"):
         studio.open(tmp_path / "nobody.png", tiny.image(1))
     with pytest.raises(FileNotFoundError, match=r"model_index\.json"):
+        Studio.from_pretrained(tmp_path)
+
+
+def test_closing_wins_over_pausing(studio: Studio) -> None:
+    session = start(studio)
+    session.close()
+    session.pause()
+    assert list(session) == []
+
+
+def test_an_error_in_a_chunk_closes_the_session(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, other = start(studio), start(studio)
+    stream(session, 1)
+
+    def fail(*_: object) -> None:
+        raise MemoryError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(studio.components.codec, "decode", fail)
+        with pytest.raises(MemoryError):
+            next(session)
+    assert list(session) == []
+    assert len(stream(other, 2)) == 2  # others go on
+
+
+def test_a_switch_after_a_new_person_goes_on_from_the_new_one(studio: Studio) -> None:
+    with start(studio, variant="random_reference") as session:
+        stream(session, 3)
+        session.reference(tiny.image(5))
+        next(session)
+        assert len(session._frames) == 1
+
+
+def test_a_damaged_model_is_one_clear_error(studio: Studio, tmp_path: Path) -> None:
+    studio.save_pretrained(tmp_path)
+    config = tmp_path / "transformer" / "config.json"
+    whole = config.read_text()
+    config.write_text(whole.replace('"text_dim": 8', '"text_dim": 9'))
+    with pytest.raises(ModelError, match="text"):
+        Studio.from_pretrained(tmp_path)
+    config.write_text("{")
+    with pytest.raises(ModelError, match="JSON"):
+        Studio.from_pretrained(tmp_path)
+    config.write_text(whole)
+    weights = tmp_path / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="Safetensor"):
         Studio.from_pretrained(tmp_path)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from quickchange.train.config import StageConfig
 from quickchange.train.loop import DivergedError, Stage, load_checkpoint, train
-from quickchange.train.optim import rate_factor
+from quickchange.train.optim import Average, rate_factor
 
 
 class Line(Stage):
@@ -106,3 +106,42 @@ def test_rates_warm_up_hold_and_decay() -> None:
     assert factors[9:51] == [1.0] * 42
     assert factors[75] == pytest.approx(0.5)
     assert min(factors) > 0
+
+
+def test_a_crash_that_cuts_a_line_does_not_stop_the_resume(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError):
+        train(Line(broken_at=7), tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as out:
+        out.write('{"step": 8, "lo')
+    assert train(Line(), tmp_path)
+    assert [row["step"] for row in curve(tmp_path)] == list(range(1, 13))
+
+
+def test_a_bad_gradient_leaves_weights_and_checkpoint(tmp_path: Path) -> None:
+    class Broken(Line):
+        def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+            loss = super().losses(step, generator)["loss"]
+            # finite loss, infinite gradient
+            return {"loss": loss + (torch.sqrt(self.model.weight.sum() * 0) if step == 6 else 0)}
+
+    stage = Broken()
+    with pytest.raises(DivergedError, match="gradient_norm"):
+        train(stage, tmp_path)
+    assert torch.isfinite(stage.model.weight).all()
+    assert load_checkpoint(Line(), tmp_path / "checkpoint.safetensors") == 5
+
+
+def test_swapping_the_average_twice_changes_nothing_even_with_tied_weights() -> None:
+    model = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})
+    model["b"].weight = model["a"].weight
+    average = Average({"m": model}, 0.5)
+    with torch.no_grad():
+        model["a"].weight.add_(1)
+    average.update(0)
+    live = model["a"].weight.clone()
+    held = {key: value.clone() for key, value in average.weights.items()}
+    average.swap()
+    assert not torch.equal(model["a"].weight, live)
+    average.swap()
+    assert torch.equal(model["a"].weight, live)
+    assert all(torch.equal(held[key], value) for key, value in average.weights.items())

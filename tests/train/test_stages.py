@@ -186,7 +186,9 @@ def test_detail_reward_is_best_at_the_reference() -> None:
 
 
 def test_the_shipped_recipes_are_readable() -> None:
-    for path in sorted(Path("configs").glob("*.toml")):
+    paths = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
+    assert [path.stem for path in paths] == ["mini", "nano"]
+    for path in paths:
         recipe = read_recipe(path)
         assert set(recipe.stages) == {"vae", "sft", "tf", "dmd"}, path
 
@@ -197,6 +199,11 @@ def test_the_shipped_recipes_are_readable() -> None:
         ("no toml", "not valid TOML"),
         ("[stream]\nwidth = 16", r"\[codec\]"),
         ("[stream]\nwdth = 16\n[codec]\n[transformer]\n[text]\ndim = 8", "wdth"),
+        (
+            "[stream]\nwidth = 16\nheight = 16\n[codec]\n[transformer]\n[text]\n"
+            "[stages.tf]\nsteps = 1\nbatch = 1\nlearning_rate = 1e-3\nhistroy_noise = 1",
+            "histroy_noise",
+        ),
     ],
 )
 def test_bad_recipes_are_named(tmp_path: Path, text: str, message: str) -> None:
