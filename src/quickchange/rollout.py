@@ -51,7 +51,8 @@ class Rollout:
             self._clean_chunk, self._clean_pair = at(0.0, chunk), at(0.0, CONDITIONS)
         self._video_roles = torch.full((chunk,), VIDEO_ROLE, device=device)
         self._pair_roles = torch.tensor([REFERENCE_ROLE, GARMENT_ROLE], device=device)
-        self._buffers: tuple[Tensor, Tensor] | None = None
+        self._noise: Tensor | None = None  # [steps, B, C, F, H, W]; x_t of every step overwrites its own noise
+        self._drawn: Tensor | None = None  # the same on the host, pinned where the device is another
 
     def say(self, text: TextContext) -> None:
         """A new prompt for what comes next; history stays. Conditions attend to the prompt too: follow with
@@ -69,9 +70,11 @@ class Rollout:
         if self.cache.versions.reference == 0:
             given = (Thread.REFERENCE, Thread.GARMENT)
         pair = torch.cat([reference_BCFHW, garment_BCFHW], 2)
-        if self._buffers is None:
-            shape = (len(pair), pair.shape[1], self.cache.config.chunk, *pair.shape[3:])
-            self._buffers = torch.empty(shape, device=pair.device), torch.empty(shape, device=pair.device)
+        if self._noise is None:
+            shape = (len(self.levels), *pair.shape[:2], self.cache.config.chunk, *pair.shape[3:])
+            self._noise = torch.empty(shape, device=pair.device)
+            on_host = pair.device.type == "cpu"
+            self._drawn = self._noise if on_host else torch.empty(shape, pin_memory=True)
         with self._filing():
             self.cache.begin_conditions(*given)
             self._forward(pair, self._clean_pair, self._pair_roles)
@@ -90,19 +93,15 @@ class Rollout:
         Raises:
             RuntimeError: no conditions were given yet.
         """
-        if self._buffers is None:
-            raise RuntimeError("no reference and garment yet; call conditions() before chunk()")
-        x, noise = self._buffers
+        noise = self._draw(generator, len(self.levels) if steps is None else steps)
         with self._filing():
             self.cache.begin_chunk()
-            _fill_normal(x, generator)
-            levels = self.levels[:steps]
-            for level, time, following in zip(levels, self._times, (*levels[1:], 0.0), strict=False):
-                self.last_input = x
-                x0 = to_x0(x, self._forward(x, time, self._video_roles), level)
-                if following > 0:  # back to the next level with fresh noise, as in training of the student
-                    _fill_normal(noise, generator)
-                    x = torch.lerp(x0, noise, following, out=x)
+            x0 = noise[0]
+            for step, x in enumerate(noise):
+                if step:  # back to this step's level with fresh noise, as in training of the student
+                    torch.lerp(x0, x, self.levels[step], out=x)
+                x0 = to_x0(x, self._forward(x, self._times[step], self._video_roles), self.levels[step])
+            self.last_input = noise[-1]
             self._forward(x0, self._clean_chunk, self._video_roles)
         return x0
 
@@ -113,6 +112,14 @@ class Rollout:
             with self._filing():
                 self.cache.begin_chunk()
                 self._forward(latents, self._clean_chunk, self._video_roles)
+
+    def _draw(self, generator: torch.Generator, steps: int) -> Tensor:
+        """All noise of a chunk at once, before its passes. The host's copy is free again by the next chunk, since
+        showing this one waits for the device."""
+        if self._noise is None or self._drawn is None:
+            raise RuntimeError("no reference and garment yet; call conditions() before chunk()")
+        drawn = self._drawn[:steps].normal_(generator=generator)
+        return drawn if self._noise is self._drawn else self._noise[:steps].copy_(drawn, non_blocking=True)
 
     @contextmanager
     def _filing(self) -> Iterator[None]:
@@ -127,10 +134,3 @@ class Rollout:
 
     def _forward(self, x_BCFHW: Tensor, time: TimeEmbedding, roles_F: Tensor) -> Tensor:
         return self.transformer(x_BCFHW, time, self.cache.text, self.attention, roles_F)
-
-
-def _fill_normal(buffer: Tensor, generator: torch.Generator) -> None:
-    if buffer.device.type == "cpu":
-        buffer.normal_(generator=generator)
-    else:
-        buffer.copy_(torch.randn(buffer.shape, generator=generator), non_blocking=True)
