@@ -28,7 +28,11 @@ find_python() {
 has_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU; }
 
 # A machine with its own package index or wheel folder chooses the build of torch itself.
-has_own_index() { .venv/bin/python -m pip config list | grep -qE '(index-url|find-links|no-index)='; }
+has_own_index() {
+  local config # first into a variable: with pipefail, grep -q would break the pipe and count as a no
+  config=$(.venv/bin/python -m pip config list)
+  grep -qE '(index-url|find-links|no-index)=' <<<"$config"
+}
 
 install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"; }
 
