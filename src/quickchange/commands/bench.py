@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from quickchange.commands.device import usable_device
 from quickchange.commands.generate import model_folder
 from quickchange.errors import InputError
 
@@ -38,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
     from quickchange.bench.ablate import VARIANTS, ablate
     from quickchange.cache import VARIANTS as KNOWN
+    from quickchange.commands.device import usable_device
     from quickchange.studio import Studio
 
     variants = tuple(args.variants.split(",")) if args.variants else VARIANTS
