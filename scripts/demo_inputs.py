@@ -13,7 +13,7 @@ from PIL import Image
 from quickchange.media import save_png_atomic
 from quickchange.world import Renderer, render_clip, sample_spec
 
-PERSON = 200147
+PERSON = 200047
 GARMENTS = {1: (200020, "garment"), 2: (200028, "garment_b"), 3: (200312, "garment")}
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DEMO_SECONDS = 6.0
 DEMO_SWITCHES = ((2.0, "garment_2.png"), (4.0, "garment_3.png"))
-DEMO_PROMPT = "The person slowly waves with the left hand."
+DEMO_PROMPT = "The person slowly turns slightly to the right."
 MODEL_VARIABLE = "QUICKCHANGE_MODEL"
 
 
