@@ -40,6 +40,9 @@ def test_write_resume_and_read(tmp_path: Path) -> None:
     assert shards[1].read_bytes() == bytes_before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset.json", "shard-000000.tar", "shard-000001.tar"]
 
+    grown = render_shards(tmp_path, 7, 4, processes=1, both=True, **SETTINGS)  # type: ignore[arg-type]
+    assert [clip.spec.seed for path in grown for clip in read_shard(path)] == [7, 8, 9, 10]
+
     with pytest.raises(ValueError, match="asked for"):
         render_shards(tmp_path, 8, 3, processes=1, both=True, **SETTINGS)  # type: ignore[arg-type]
 

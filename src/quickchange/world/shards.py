@@ -149,8 +149,9 @@ def render_shards(out: Path, seed: int, count: int, size: tuple[int, int] = (96,
                   supersampling: float = 2.0, both: bool = False, quiet: bool = False) -> list[Path]:  # fmt: skip
     """Renders the clips of seeds `seed` .. `seed + count - 1`.
 
-    Shard n holds `clips_per_shard` consecutive seeds from `seed + n * clips_per_shard` on. Shards that exist are kept,
-    so an interrupted run is resumed by repeating the call; leftovers of killed workers are removed.
+    Shard n holds `clips_per_shard` consecutive seeds from `seed + n * clips_per_shard` on. Whole shards that exist are
+    kept, so an interrupted run is resumed by repeating the call, and grown by a larger `count`; leftovers of killed
+    workers are removed.
 
     Args:
         out: folder for `shard-000000.tar`, ... and `dataset.json`.
@@ -178,12 +179,18 @@ def render_shards(out: Path, seed: int, count: int, size: tuple[int, int] = (96,
     jobs = []
     for n, path in enumerate(shards):
         first = seed + n * clips_per_shard
-        if not path.exists():
-            seeds = range(first, min(first + clips_per_shard, seed + count))
+        seeds = range(first, min(first + clips_per_shard, seed + count))
+        # A shorter last shard of an earlier, smaller request is made again, whole.
+        if not path.exists() or _clips_in(path) < len(seeds):
             jobs.append(ShardJob(path, seeds, size, frames, fps, difficulty, supersampling, both))
     with tqdm(total=count, initial=count - sum(len(job.seeds) for job in jobs), unit="clip", disable=quiet) as bar:
         _run(jobs, min(processes, len(jobs)), bar)
     return shards
+
+
+def _clips_in(path: Path) -> int:
+    with tarfile.open(path, "r:") as tar:
+        return sum(name.endswith(".json") for name in tar.getnames())
 
 
 def _check_settings(out: Path, settings: dict[str, Any]) -> None:
