@@ -95,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
 
     from quickchange.generate import generate
 
+    if sys.stderr.isatty():
+        sys.stderr.write(f"loading and warming up {model.name} ...\n")
     studio, threads = open_studio(model, args.device, threads)
     summary = generate(studio, plan, model=str(model), threads=threads)
     for switch in summary.switches:
