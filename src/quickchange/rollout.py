@@ -1,8 +1,8 @@
 """One chunk of video: few-step denoising through the cache, then the pass at t = 0 that commits its keys and values.
 
 Knows the network and the cache; knows nothing of pixels, garments as images, or time. Everything that is the same in
-every pass (time embeddings, roles, schedule) is computed once; noise and latents live in static buffers, and nothing
-in a pass makes the host wait for the device.
+every pass (time embeddings, roles, schedule) is computed once; noise and the noisy latents live in one static buffer,
+and nothing in a pass makes the host wait for the device.
 """
 
 from __future__ import annotations

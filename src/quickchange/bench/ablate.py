@@ -4,8 +4,8 @@ Protocol (version 1). For every held-out seed of the "easy" world a clip is rend
 motion, in garment B. A session starts from the clip's reference in A, streams ``CHUNKS_BEFORE`` chunks, switches to B,
 streams ``CHUNKS_AFTER`` more. Measured:
 
-* colour errors (CIEDE2000) of the worn region against A and B in ground truth, before the switch (last chunk) and
-  after it (first chunk); the region is where both garments are worn in every ground-truth frame, eroded;
+* colour errors (CIEDE2000) of the worn region against A and B in ground truth, in the nine frames before the
+  switch and the nine after it; the region is where both garments are worn in every ground-truth frame, eroded;
 * pose jump: ``pose_step`` across the switch, beside the median step inside chunks of the same stream, and beside the
   jump that the change of clothes alone makes in ground truth.
 """
