@@ -164,29 +164,31 @@ def _catwalk(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> No
 class Motion:
     """How a motion moves the pose, and its words; `spin` is in full turns per second at speed 1.
 
+    `period`: seconds at speed 1 after which the motion is at rest again, as at time 0.
     `reach`: how far fingertips and elbows get outwards and up from the shoulder joints, in arm lengths.
     """
 
     move: Callable[[Controls, Frame, MotionSpec, float], None]
     words: str
+    period: float = 1.0
     spin: float = 0.0
     reach: tuple[float, float] = (0.35, 0.0)
 
 
 MOTIONS: dict[str, Motion] = {
     "sway": Motion(_stay, "The person sways gently from side to side."),
-    "wave": Motion(_wave, "The person slowly waves with the {side} hand.", reach=(0.55, 0.65)),
-    "hip": Motion(_hip, "The person puts the {side} hand on the hip.", reach=(0.5, 0.0)),
-    "hips": Motion(_both_hips, "The person puts both hands on the hips.", reach=(0.5, 0.0)),
-    "turn": Motion(_turn_slightly, "The person slowly turns slightly to the {side}."),
-    "raise": Motion(_raise_arms, "The person slowly raises both hands.", reach=(0.6, 0.75)),
-    "nod": Motion(_nod, "The person nods."),
-    "tilt": Motion(_tilt, "The person slowly tilts the head from side to side."),
+    "wave": Motion(_wave, "The person slowly waves with the {side} hand.", 7.0, reach=(0.55, 0.65)),
+    "hip": Motion(_hip, "The person puts the {side} hand on the hip.", 9.0, reach=(0.5, 0.0)),
+    "hips": Motion(_both_hips, "The person puts both hands on the hips.", 9.0, reach=(0.5, 0.0)),
+    "turn": Motion(_turn_slightly, "The person slowly turns slightly to the {side}.", 1 / 0.15),
+    "raise": Motion(_raise_arms, "The person slowly raises both hands.", 1 / 0.17, reach=(0.6, 0.75)),
+    "nod": Motion(_nod, "The person nods.", 1 / 0.45),
+    "tilt": Motion(_tilt, "The person slowly tilts the head from side to side.", 1 / 0.28),
     "walk": Motion(_walk, "The person walks towards the camera."),
     "catwalk": Motion(_catwalk, "The person walks towards the camera like on a catwalk."),
-    "stretch": Motion(_wide_arms, "The person stretches both arms out and up.", reach=(1.25, 1.15)),
-    "spin": Motion(_stay, "The person turns around to the {side} on the spot.", 0.3),
-    "step_turn": Motion(_walk, "The person turns around to the {side} while stepping.", 0.3),
+    "stretch": Motion(_wide_arms, "The person stretches both arms out and up.", 1 / 0.3, reach=(1.25, 1.15)),
+    "spin": Motion(_stay, "The person turns around to the {side} on the spot.", spin=0.3),
+    "step_turn": Motion(_walk, "The person turns around to the {side} while stepping.", spin=0.3),
 }
 
 

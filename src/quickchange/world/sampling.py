@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from quickchange.world.colour import MUTED, WALLS, jitter, to_linear
+from quickchange.world.motion import MOTIONS
 from quickchange.world.people import sample_person
 from quickchange.world.spec import (
     CameraSpec,
@@ -109,8 +110,14 @@ def _sample_motion(rng: Rng, difficulty: Difficulty) -> MotionSpec:
     yaw = float(np.clip(rng.normal() * (0.12 if easy else 0.3), -0.25 if easy else -0.8, 0.25 if easy else 0.8))
     if name == "turn":
         yaw = yaw * 0.3 - side * 0.08
+    start = float(rng.uniform(0, 60))
+    # From a pose in mid-motion the motion can be guessed. Half of the clips begin as it begins, at rest, where only the
+    # prompt tells what comes.
+    if rng.random() < 0.5:
+        period = MOTIONS[name].period / speed
+        start = round(start / period) * period + float(rng.uniform(-0.1, 0.1))
     return MotionSpec(
-        name=name, side=side, start=float(rng.uniform(0, 60)), speed=speed, amplitude=float(rng.uniform(0.7, 1.2)),
+        name=name, side=side, start=max(0.0, start), speed=speed, amplitude=float(rng.uniform(0.7, 1.2)),
         sway=float(rng.uniform(0.15, 0.5)), stance=float(rng.uniform(0.8, 1.4)), stride=float(rng.uniform(0.45, 0.62)),
         yaw=yaw,
         idle=(float(rng.uniform(0.22, 0.3)), float(rng.uniform(0.12, 0.2)), float(rng.uniform(0.08, 0.14))),
