@@ -1,7 +1,7 @@
 # Every target does its own set-up: a .venv with the pinned versions, again only when what is pinned changes.
 .DEFAULT_GOAL := demo
 .NOTPARALLEL:
-.PHONY: demo test lint clean
+.PHONY: demo test score lint clean
 
 BIN := .venv/bin
 PINS := pyproject.toml constraints.txt scripts/setup.sh
@@ -11,6 +11,9 @@ demo: .venv/.ready-run ## a video of a person whose clothes change, from bundled
 
 test: .venv/.ready-dev ## all tests
 	$(BIN)/python -m pytest
+
+score: .venv/.ready-dev ## a quick scorecard of the bundled model, with a report in out/score
+	$(BIN)/quickchange score --quick --out out/score
 
 lint: .venv/.ready-dev ## style and types
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The command line: ``quickchange generate | world | train | bench``.
+"""The command line: ``quickchange generate | world | train | score | bench``.
 
 Parsing loads nothing heavy: torch and the rest are imported when a command runs. Exit codes: 0 done, 2 wrong input
 (one line on stderr), 130 interrupted.
@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from quickchange.commands import bench, generate, train, world
+from quickchange.commands import bench, generate, score, train, world
 from quickchange.errors import InputError
 
 WRONG_INPUT, INTERRUPTED = 2, 130
-EXTRAS = {"moderngl": "world", "matplotlib": "train", "diffusers": "wan"}
+EXTRAS = {"moderngl": "world", "matplotlib": "train", "torchmetrics": "bench", "diffusers": "wan"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (generate, world, train, bench):
+    for command in (generate, world, train, score, bench):
         command.add_parser(commands)
     return parser
 

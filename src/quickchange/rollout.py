@@ -20,6 +20,7 @@ from quickchange.model.transformer import (
     GARMENT_ROLE,
     REFERENCE_ROLE,
     VIDEO_ROLE,
+    SelfAttention,
     TextContext,
     TimeEmbedding,
     WanTransformer,
@@ -40,7 +41,7 @@ class Rollout:
 
     def __init__(self, transformer: WanTransformer, cache: KVCache, schedule: FewStepSchedule) -> None:
         self.transformer, self.cache, self.levels = transformer, cache, schedule.levels
-        self.attention = CachedAttention(cache)
+        self.attention: SelfAttention = CachedAttention(cache)
         chunk, device = cache.config.chunk, cache.device
 
         def at(level: float, frames: int) -> TimeEmbedding:

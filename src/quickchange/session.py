@@ -133,6 +133,11 @@ class Session:
         """The session's cache, to look at."""
         return self._cache
 
+    @property
+    def rollout(self) -> Rollout:
+        """The session's rollout, to measure."""
+        return self._rollout
+
     def _ticket(self) -> int:
         """The order of calls, taken before the work of encoding, by which the latest control wins."""
         with self._lock:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from quickchange.bench.ablate import held_out_seeds, in_b, measure, worn_region
+from quickchange.bench.ablate import in_b, measure, worn_region
+from quickchange.bench.protocol import held_out_seeds
 from quickchange.world import Clip, Renderer, render_clip, sample_spec
 
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from quickchange.bench.ablate import SwitchResult, held_out_seeds, interval, summary
+from quickchange.bench.ablate import SwitchResult, summary
 from quickchange.bench.measure import colour_error, erode, pose_step, silhouette
+from quickchange.bench.protocol import held_out_seeds, interval
 from quickchange.world.split import held_out
 
 WALL, SKIN = (200, 210, 220), (150, 100, 80)

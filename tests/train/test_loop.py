@@ -1,46 +1,20 @@
-"""The training loop: exact resume, averaging, a stop at bad numbers; on a stage that fits a line."""
+"""The training loop: averaging, rates, pictures, a stop at bad numbers; on a stage that fits a line."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from lines import Line, curve
+from quickchange.train.checkpoints import latest, load_checkpoint
 from quickchange.train.config import StageConfig
-from quickchange.train.loop import DivergedError, Stage, load_checkpoint, train
+from quickchange.train.loop import DivergedError, train
 from quickchange.train.optim import Average, rate_factor
-
-
-class Line(Stage):
-    name = "line"
-
-    def __init__(self, steps: int = 12, broken_at: int | None = None, muon: float = 0.0) -> None:
-        torch.manual_seed(0)
-        config = StageConfig(
-            steps=steps, batch=4, learning_rate=0.1, muon=muon, warmup=2, save_every=5, sample_every=100
-        )
-        model = nn.Module()
-        model.blocks = nn.ModuleList([nn.Linear(3, 3)])
-        super().__init__(config, {"model": model})
-        self.model, self.broken_at, self.exported = model.blocks[0], broken_at, 0
-
-    def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        x = torch.randn(4, 3, generator=generator) + torch.rand(())
-        loss = (self.model(x) - x.flip(1)).square().mean()
-        return {"loss": loss * float("nan") if step == self.broken_at else loss}
-
-    def sample(self, path: Path) -> None:
-        path.write_text("a picture")
-
-    def finish(self) -> None:
-        self.exported += 1
-
-
-def curve(folder: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("muon", [0.0, 0.05])
@@ -62,7 +36,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, muon: float)
 def test_steps_after_the_last_checkpoint_are_made_again(tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match="step 7"):
         train(Line(broken_at=7), tmp_path / "b")
-    assert load_checkpoint(Line(), tmp_path / "b" / "checkpoint.safetensors") == 5
+    assert load_checkpoint(Line(), latest(tmp_path / "b")) == 5
     train(Line(), tmp_path / "b")
     train(Line(), tmp_path / "a")
     assert curve(tmp_path / "b") == curve(tmp_path / "a")
@@ -70,8 +44,12 @@ def test_steps_after_the_last_checkpoint_are_made_again(tmp_path: Path) -> None:
 
 def test_a_finished_run_leaves_pictures_and_nothing_temporary(tmp_path: Path) -> None:
     train(Line(), tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {
-        "checkpoint.safetensors",
+    names = {p.name for p in tmp_path.iterdir()}
+    events = {name for name in names if name.startswith("events.out.tfevents.")}
+    assert len(events) == 1
+    assert names - events == {
+        "checkpoint-000010.safetensors",
+        "checkpoint-000012.safetensors",
         "metrics.jsonl",
         "curves.png",
         "sample-000012.png",
@@ -108,6 +86,52 @@ def test_rates_warm_up_hold_and_decay() -> None:
     assert min(factors) > 0
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 300), st.floats(0.01, 4.0)), max_size=4, unique_by=lambda pair: pair[0]),
+    st.integers(0, 40),
+    st.sampled_from([0.0, 0.3, 1.0]),
+)
+def test_milestones_scale_the_rate_from_their_step_on(
+    pairs: list[tuple[int, float]], warmup: int, decay: float
+) -> None:
+    pairs = sorted(pairs)
+    with_them, without = (
+        StageConfig(steps=300, batch=1, learning_rate=1.0, warmup=warmup, decay=decay, milestones=tuple(milestones))
+        for milestones in (pairs, [])
+    )
+    for step in range(300):
+        expected = 1.0
+        for start, factor in pairs:
+            if start <= step:
+                expected = factor
+        assert rate_factor(step, with_them) == pytest.approx(expected * rate_factor(step, without))
+        assert rate_factor(step, with_them) > 0
+
+
+def test_the_papers_two_stage_decay() -> None:
+    config = StageConfig(
+        steps=2300, batch=64, learning_rate=1e-5, warmup=200, decay=0.0, milestones=[[1100, 0.5]]  # type: ignore[arg-type]
+    )
+    rates = [config.learning_rate * rate_factor(step, config) for step in (0, 99, 199, 1099, 1100, 2299)]
+    assert rates == pytest.approx([5e-8, 5e-6, 1e-5, 1e-5, 5e-6, 5e-6])
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("milestones", [[10, 0.5], [5, 0.1]]),
+        ("milestones", [[10, 0.0]]),
+        ("milestones", [10, 0.5]),
+        ("precision", "fp16"),
+        ("accumulate", 0),
+        ("keep", 0),
+    ],
+)
+def test_settings_out_of_range_are_named(setting: str, value: object) -> None:
+    with pytest.raises(ValueError, match=setting):
+        StageConfig(steps=1, batch=1, learning_rate=1.0, **{setting: value})  # type: ignore[arg-type]
+
+
 def test_a_crash_that_cuts_a_line_does_not_stop_the_resume(tmp_path: Path) -> None:
     with pytest.raises(DivergedError):
         train(Line(broken_at=7), tmp_path)
@@ -128,7 +152,7 @@ def test_a_bad_gradient_leaves_weights_and_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match="gradient_norm"):
         train(stage, tmp_path)
     assert torch.isfinite(stage.model.weight).all()
-    assert load_checkpoint(Line(), tmp_path / "checkpoint.safetensors") == 5
+    assert load_checkpoint(Line(), latest(tmp_path)) == 5
 
 
 def test_swapping_the_average_twice_changes_nothing_even_with_tied_weights() -> None:

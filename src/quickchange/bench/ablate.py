@@ -15,27 +15,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from quickchange.bench.measure import Mask, colour_error, erode, pose_step
+from quickchange.bench.protocol import (
+    CHUNKS_BEFORE,
+    Frames,
+    held_out_seeds,
+    interval,
+    segment_length,
+    stream_switch,
+)
 from quickchange.files import atomic_path, write_json_atomic, write_text_atomic
 from quickchange.studio import Studio
 from quickchange.world import Clip, Label, Renderer, render_clip, sample_spec
-from quickchange.world.split import held_out
 
 log = logging.getLogger(__name__)
 PROTOCOL = 1
-CHUNKS_BEFORE, CHUNKS_AFTER = 3, 2
-FIRST_SEED = 100_000
 VARIANTS = ("refresh", "refresh+withdraw", "full", "recache")
 SMALLEST_REGION = 60  # pixels
-
-Frames = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,10 @@ class SwitchResult:
     true_jump: float
 
 
-def held_out_seeds(count: int, first: int = FIRST_SEED) -> list[int]:
-    """The first ``count`` held-out seeds from ``first`` on."""
-    return list(islice((seed for seed in range(first, first + 1000 * count) if held_out(seed)), count))
-
-
 def render_pairs(studio: Studio, seeds: Sequence[int]) -> Iterator[Clip]:
     """Clips at the studio's size, each in both garments."""
     renderer = Renderer(studio.width, studio.height)
-    length = 1 + 4 * (studio.components.stream.chunk * CHUNKS_BEFORE - 1)
+    length = segment_length(studio, CHUNKS_BEFORE)
     for seed in seeds:
         yield render_clip(renderer, sample_spec(seed, "easy"), frames=length, fps=studio.fps, both=True)
 
@@ -77,16 +74,6 @@ def worn_region(clip: Clip) -> Mask:
     """Where both garments are worn in every frame, eroded."""
     both = (clip.ids == Label.UPPER) & (in_b(clip)[1] == Label.UPPER)
     return erode(np.asarray(both.all(0)))
-
-
-def stream_switch(studio: Studio, clip: Clip, variant: str) -> tuple[Frames, Frames]:
-    """Frames before and after a live switch from the clip's garment A to B."""
-    seed = clip.spec.seed
-    with studio.open(clip.reference, clip.garment, clip.prompt.dynamic, seed, variant=variant, cutout=False) as session:
-        before = [chunk.frames for chunk in islice(session, CHUNKS_BEFORE)]
-        session.wear(in_b(clip)[2], cutout=False)
-        after = [chunk.frames for chunk in islice(session, CHUNKS_AFTER)]
-    return np.concatenate(before), np.concatenate(after)
 
 
 def measure(clip: Clip, variant: str, before: Frames, after: Frames, region: Mask) -> SwitchResult:
@@ -136,14 +123,6 @@ def ablate(studio: Studio, out: Path, seeds: int = 32, variants: Sequence[str] =
     if rows:
         _save(np.concatenate(rows), out / "ablation.png")
     return table
-
-
-def interval(values: Sequence[float], draws: int = 2000) -> tuple[float, float, float]:
-    """Median and bootstrap 95 % interval of it."""
-    data = np.asarray(values)
-    picks = np.random.default_rng(0).integers(0, len(data), (draws, len(data)))
-    low, high = np.percentile(np.median(data[picks], 1), [2.5, 97.5])
-    return float(np.median(data)), float(low), float(high)
 
 
 def summary(results: Sequence[SwitchResult], variants: Sequence[str]) -> str:

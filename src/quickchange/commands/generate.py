@@ -166,3 +166,11 @@ def model_folder(given: Path | None) -> Path:
     if not folder.is_dir():
         raise InputError(f"no model directory at {folder}; give one with --model or ${MODEL_VARIABLE}")
     return folder
+
+
+def parser_folder(given: Path | None) -> Path:
+    """The parser's folder: ``given``, else the bundled one."""
+    folder = given or Path(__file__).resolve().parents[3] / "models" / "parser"
+    if not (folder / "config.json").is_file():
+        raise InputError(f"no parser at {folder}; give a folder with config.json and weights with --parser")
+    return folder

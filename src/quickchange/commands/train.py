@@ -8,13 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quickchange.errors import InputError
-
-STAGES = {
-    "vae": "the light codec",
-    "sft": "the bidirectional teacher, in context",
-    "tf": "the chunk-causal student, teacher forcing in context",
-    "dmd": "the few-step student on its own rollouts, distribution matching",
-}
+from quickchange.train import STAGES
 
 
 def add_parser(commands: Any) -> None:
@@ -22,13 +16,18 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
         help="train one stage: " + ", ".join(STAGES),
-        description="Stages: " + "; ".join(f"{name}: {what}" for name, what in STAGES.items()) + ".",
+        description="Stages: " + "; ".join(f"{name}: {what}" for name, what in STAGES.items()) + ". On several GPUs: "
+        "torchrun --nproc-per-node N -m quickchange train STAGE ...",
         allow_abbrev=False,
     )
     parser.add_argument("stage", choices=tuple(STAGES), metavar="STAGE")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE.toml")
     parser.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="shards of `quickchange world render` (default: data/NAME of FILE)"
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="shards of `quickchange world render`, or x.mp4, x_src.png, x_cloth.png, ... and captions.json "
+        "(default: data/NAME of FILE)",
     )
     parser.add_argument(
         "--run", type=Path, metavar="FOLDER", dest="folder", help="checkpoints, curves (default: runs/NAME of FILE)"
@@ -36,11 +35,15 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (default: auto)")
     parser.add_argument("--minutes", type=float, help="stop, with a checkpoint, after this long (default: at the end)")
     parser.add_argument("--fresh", action="store_true", help="start over, not from the last checkpoint of --run")
+    parser.add_argument(
+        "--init", type=Path, metavar="MODEL", help="start from this model directory's weights (default: from scratch)"
+    )
+    parser.add_argument("--wandb", metavar="PROJECT", help="log to Weights & Biases too (needs the package wandb)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; 0 when done."""
+    """Train; 0 when done. Ctrl-C and SIGTERM end the step and leave a checkpoint; exit code 130, 143."""
     if not args.config.is_file():
         raise InputError(f"--config {args.config} is not a file")
     data, folder = args.data or Path("data") / args.config.stem, args.folder or Path("runs") / args.config.stem
@@ -63,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
             device=usable_device(args.device),
             minutes=args.minutes,
             fresh=args.fresh,
+            init=args.init,
+            wandb=args.wandb,
         )
     except (FileNotFoundError, ValueError, DivergedError) as error:  # earlier stage, shards, recipe, checkpoint
         raise InputError(str(error)) from error

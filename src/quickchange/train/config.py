@@ -10,6 +10,7 @@ from typing import Any
 
 from quickchange.components import StreamConfig
 from quickchange.model.codec import LightCodecConfig
+from quickchange.model.parser import ParserConfig
 from quickchange.model.transformer import TransformerConfig
 
 
@@ -27,23 +28,30 @@ class TextConfig:
 # What single stages know, see their docstrings. One list, so that a misspelt name is not silently without effect.
 OPTIONS = frozenset(
     [
-        *("frames", "noise"),
-        *("drop", "static_share", "worn_share", "reference_noise"),
+        *("frames", "noise", "codec"),
+        *("drop", "drop_prompt", "drop_garment", "static_share", "pairs", "worn_share", "reference_noise"),
+        *("conditioning", "tuning", "lora_rank", "lora_alpha"),
         *("copies", "history_noise", "own_history", "few_step_share"),
-        *("critic_rate", "critic_ratio", "guidance", "tau"),
+        *("critic_rate", "critic_ratio", "guidance", "tau", "reward", "reward_weights"),
     ]
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """One training stage. Rates are peak values; the schedule is warm-up, constant, linear decay.
+    """One training stage. Rates are peak values; the schedule is warm-up, constant or in steps, linear decay.
 
     Attributes:
         steps: optimiser steps. decay: last part of ``steps`` over which the rate falls to zero, in [0, 1].
-        batch: clips per step. learning_rate: of AdamW. muon: rate of Muon on the blocks' matrices; 0 for AdamW only.
+        milestones: (step, factor) pairs in rising order: from that step on, the rate is ``factor`` times its peak.
+            The paper's teacher: ``decay = 0``, ``milestones = [[1100, 0.5]]``.
+        batch: clips per step, over all processes. accumulate: pieces in which a process computes its share of them.
+        checkpointing: forget activations inside blocks and compute them again (memory for time).
+        precision: "bf16" (autocast; weights stay float32) or "fp32".
+        learning_rate: of AdamW. muon: rate of Muon on the blocks' matrices; 0 for AdamW only.
         ema: decay of the averaged weights, reached gradually.
-        sample_every, save_every: steps between sample sheets and checkpoints.
+        sample_every, save_every, log_every: steps between sample sheets, checkpoints, readings of the losses.
+        keep: newest checkpoints that stay.
         options: settings that only this stage knows.
     """
 
@@ -55,23 +63,56 @@ class StageConfig:
     weight_decay: float = 0.01
     warmup: int = 20
     decay: float = 0.5
+    milestones: tuple[tuple[int, float], ...] = ()
+    accumulate: int = 1
+    checkpointing: bool = False
+    precision: str = "bf16"
     ema: float = 0.993
     seed: int = 0
     sample_every: int = 200
     save_every: int = 100
+    log_every: int = 10
+    keep: int = 2
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "sample_every", "save_every"):
+        for name in ("steps", "batch", "accumulate", "sample_every", "save_every", "log_every", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         if self.learning_rate <= 0 or self.muon < 0:
             raise ValueError(f"learning_rate is {self.learning_rate}, muon {self.muon}; expected positive rates")
+        if self.precision not in ("bf16", "fp32"):
+            raise ValueError(f"precision is {self.precision!r}; expected 'bf16' or 'fp32'")
+        self._check_milestones()
         unknown = sorted(set(self.options) - OPTIONS)
         if unknown:
             raise ValueError(
                 f"unknown settings {unknown}; expected some of {sorted(OPTIONS)} or of a stage's own fields"
             )
+
+    def _check_milestones(self) -> None:
+        try:
+            pairs = tuple((int(step), float(factor)) for step, factor in self.milestones)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"milestones is {self.milestones!r}; expected pairs such as [[1100, 0.5]]") from error
+        steps = [step for step, _ in pairs]
+        if steps != sorted(set(steps)) or any(step < 1 or factor <= 0 for step, factor in pairs):
+            raise ValueError(f"milestones is {list(pairs)}; expected steps of 1 or more, rising, and positive factors")
+        object.__setattr__(self, "milestones", pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TripletConfig:
+    """How real triplets become clips (the world's shards come as they are); table [triplets].
+
+    Attributes:
+        frames: of a clip at the stream's rate, 1 + 4 n; the latents (1 + n) should be whole chunks.
+        buckets: crop to the best of several sizes of about the stream's area; otherwise, and where the transformer
+            has a fixed ``grid``, to the stream's size.
+    """
+
+    frames: int = 81
+    buckets: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +124,7 @@ class Recipe:
     transformer: TransformerConfig
     text: TextConfig
     stages: dict[str, StageConfig]
+    triplets: TripletConfig = TripletConfig()
 
 
 def _build(kind: Any, table: dict[str, Any], where: str) -> Any:
@@ -96,16 +138,43 @@ def _build(kind: Any, table: dict[str, Any], where: str) -> Any:
         raise ValueError(f"[{where}] {error}") from error
 
 
+def _tables(path: Path | str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
+
+
+def _stages(tables: dict[str, Any]) -> dict[str, StageConfig]:
+    shared = {f.name for f in dataclasses.fields(StageConfig)}
+    stages = {}
+    for name, table in tables.get("stages", {}).items():
+        known = {k: v for k, v in table.items() if k in shared}
+        options = {k: v for k, v in table.items() if k not in shared}
+        stages[name] = _build(StageConfig, {**known, "options": options}, f"stages.{name}")
+    return stages
+
+
+def read_parser_recipe(path: Path | str) -> tuple[ParserConfig, StageConfig]:
+    """Reads the recipe of the parser, which shares nothing with the video model: [parser] and [stages.parser].
+
+    Raises:
+        ValueError: as ``read_recipe``.
+    """
+    tables = _tables(path)
+    stages = _stages(tables)
+    if "parser" not in stages:
+        raise ValueError(f"{path} has no [stages.parser] table")
+    return _build(ParserConfig, tables.get("parser", {}), "parser"), stages["parser"]
+
+
 def read_recipe(path: Path | str) -> Recipe:
     """Reads a recipe.
 
     Raises:
         ValueError: not TOML, an unknown or missing table or key, or a value out of range; names it.
     """
-    try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not valid TOML: {error}") from error
+    tables = _tables(path)
     for name in ("stream", "codec", "transformer", "text"):
         if name not in tables:
             raise ValueError(f"{path} has no [{name}] table")
@@ -118,16 +187,11 @@ def read_recipe(path: Path | str) -> Recipe:
         "text_dim": text.dim,
     }
     transformer = _build(TransformerConfig, {**tables["transformer"], **size}, "transformer")
-    shared = {f.name for f in dataclasses.fields(StageConfig)}
-    stages = {}
-    for name, table in tables.get("stages", {}).items():
-        known = {k: v for k, v in table.items() if k in shared}
-        options = {k: v for k, v in table.items() if k not in shared}
-        stages[name] = _build(StageConfig, {**known, "options": options}, f"stages.{name}")
     return Recipe(
         stream=stream,
         codec=codec,
         transformer=transformer,
         text=text,
-        stages=stages,
+        stages=_stages(tables),
+        triplets=_build(TripletConfig, tables.get("triplets", {}), "triplets"),
     )

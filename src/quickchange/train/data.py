@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
@@ -80,7 +81,10 @@ def load_clips(folder: Path) -> Clips:
     Raises:
         FileNotFoundError: no shard in ``folder``. ValueError: no clip of the training split in them.
     """
-    clips = list(tqdm(ClipDataset(folder), desc="read clips", unit="clip"))
+    return _stack(list(tqdm(ClipDataset(folder), desc="read clips", unit="clip")), folder)
+
+
+def _stack(clips: list[Clip], folder: Path) -> Clips:
     if not clips:
         raise ValueError(f"the shards in {folder} hold no clip of the training split; render more seeds")
     video, ids, reference, garment = (
@@ -122,7 +126,8 @@ def encode_clips(clips: Clips, codec: Codec, device: torch.device, batch: int = 
     """Encodes clips and their mirror images."""
     columns: dict[str, list[Tensor]] = {"video": [], "reference": [], "worn": [], "garment": []}
     prompts = []
-    for mirrored, start in tqdm(list(_batches(len(clips), batch)), desc="encode", unit="batch"):
+    bar = tqdm(list(_batches(len(clips), batch)), desc="encode", unit="batch", leave=False)
+    for mirrored, start in bar:
         part = slice(start, start + batch)
         video, reference, garment = (
             (x.flip(-1) if mirrored else x).to(device)
@@ -132,18 +137,39 @@ def encode_clips(clips: Clips, codec: Codec, device: torch.device, batch: int = 
                 to_float(clips.garment[part, None]),
             )
         )
-        first = codec.encode(reference)
-        encoded = {
-            "video": codec.encode(video),
-            "reference": first,
-            "worn": codec.encode(codec.decode(first, codec.new_state())),
-            "garment": codec.encode(garment),
-        }
-        for name, value in encoded.items():
-            columns[name].append(value.half().cpu())
+        for name, value in encode_columns(codec, video, reference, garment).items():
+            columns[name].append(value)
         texts = clips.prompts[part]
         prompts += [(mirror_text(a), mirror_text(b)) for a, b in texts] if mirrored else texts
     return Latents(**{k: torch.cat(v) for k, v in columns.items()}, prompts=prompts)
+
+
+def encode_shards(folder: Path, codec: Codec, device: torch.device, batch: int = 16) -> Latents:
+    """``encode_clips(load_clips(folder), ...)``, with the pixels of one shard in memory instead of all.
+
+    Raises:
+        As ``load_clips``.
+    """
+    clips = iter(ClipDataset(folder))
+    groups = iter(lambda: list(islice(clips, batch)), [])
+    first = next(groups, [])
+    parts = [encode_clips(_stack(group, folder), codec, device, batch) for group in chain([first], groups)]
+    columns = {name: torch.cat([getattr(part, name) for part in parts]) for name in _COLUMNS}
+    return Latents(**columns, prompts=[pair for part in parts for pair in part.prompts])
+
+
+def encode_columns(
+    codec: Codec, video_BCTHW: Tensor, reference_BCTHW: Tensor, garment_BCTHW: Tensor
+) -> dict[str, Tensor]:
+    """The tensors of ``Latents`` (float16, on the CPU) of pixels in [-1, 1]; reference and garment have T = 1."""
+    first = codec.encode(reference_BCTHW)
+    encoded = {
+        "video": codec.encode(video_BCTHW),
+        "reference": first,
+        "worn": codec.encode(codec.decode(first, codec.new_state())),
+        "garment": codec.encode(garment_BCTHW),
+    }
+    return {name: value.half().cpu() for name, value in encoded.items()}
 
 
 def _batches(count: int, batch: int) -> Iterator[tuple[bool, int]]:
@@ -152,10 +178,20 @@ def _batches(count: int, batch: int) -> Iterator[tuple[bool, int]]:
         yield True, start
 
 
-def save_latents(latents: Latents, path: Path, origin: str = "") -> None:
-    """``origin`` names what they were made from."""
-    tensors = {k: getattr(latents, k) for k in ("video", "reference", "worn", "garment")}
-    save_safetensors_atomic(tensors, path, {"prompts": json.dumps(latents.prompts), "origin": origin})
+def save_latents(latents: Latents | Sequence[Latents], path: Path, origin: str = "") -> None:
+    """One file of one or several groups of latents (sizes); ``origin`` names what they were made from."""
+    groups = [latents] if isinstance(latents, Latents) else latents
+    # Names of the first group have no number: files of one group are as they were before there were several.
+    tensors = {_key(k, i): getattr(group, k) for i, group in enumerate(groups) for k in _COLUMNS}
+    prompts = {_key("prompts", i): json.dumps(group.prompts) for i, group in enumerate(groups)}
+    save_safetensors_atomic(tensors, path, {**prompts, "origin": origin})
+
+
+_COLUMNS = ("video", "reference", "worn", "garment")
+
+
+def _key(name: str, group: int) -> str:
+    return f"{name}.{group}" if group else name
 
 
 def latents_origin(path: Path) -> str:
@@ -164,7 +200,21 @@ def latents_origin(path: Path) -> str:
         return str(opened.metadata().get("origin", ""))
 
 
-def load_latents(path: Path) -> Latents:
+def load_groups(path: Path) -> list[Latents]:
+    """Every group of latents in a file."""
     with safe_open(path, "pt") as opened:
-        prompts = [(a, b) for a, b in json.loads(opened.metadata()["prompts"])]
-        return Latents(**{k: opened.get_tensor(k) for k in opened.keys()}, prompts=prompts)  # noqa: SIM118
+        metadata = opened.metadata()
+        groups: list[Latents] = []
+        while _key("prompts", len(groups)) in metadata:
+            i = len(groups)
+            prompts = [(a, b) for a, b in json.loads(metadata[_key("prompts", i)])]
+            groups.append(Latents(**{k: opened.get_tensor(_key(k, i)) for k in _COLUMNS}, prompts=prompts))
+    return groups
+
+
+def load_latents(path: Path) -> Latents:
+    """The latents of a file of one group. ValueError if it holds several."""
+    groups = load_groups(path)
+    if len(groups) != 1:
+        raise ValueError(f"{path} holds latents of {len(groups)} sizes; read it with load_groups")
+    return groups[0]

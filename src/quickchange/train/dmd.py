@@ -8,8 +8,9 @@ detached past, which equals the cached pass (tested) and costs one forward inste
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,10 @@ from quickchange.components import Components
 from quickchange.model.transformer import TextContext, WanTransformer
 from quickchange.train.config import StageConfig
 from quickchange.train.data import Latents
+from quickchange.train.distributed import shard
 from quickchange.train.optim import apply_gradients, make_optimizers, rate_factor
-from quickchange.train.rewards import DetailReward, Reward, chunk_weights
+from quickchange.train.recompute import recompute_blocks
+from quickchange.train.rewards import DetailReward, Reward, chunk_scores, chunk_weights
 from quickchange.train.sft import Batch, LatentStage, teacher_velocity
 from quickchange.train.teacher_forcing import forcing_velocity, make_rollout, sample_stream
 
@@ -38,7 +41,7 @@ class DmdStage(LatentStage):
         self,
         components: Components,
         teacher: WanTransformer,
-        latents: Latents,
+        latents: Latents | Sequence[Latents],
         config: StageConfig,
         device: torch.device,
         export: Callable[[], None],
@@ -46,8 +49,10 @@ class DmdStage(LatentStage):
     ) -> None:
         components.prompts.module.requires_grad_(False)
         super().__init__(components, latents, config, device, export)
-        self.teacher = teacher.requires_grad_(False)
-        self.critic = copy.deepcopy(teacher).requires_grad_(True)
+        self.critic = shard(copy.deepcopy(teacher).requires_grad_(True))
+        self.teacher = shard(teacher.requires_grad_(False))
+        if config.checkpointing:
+            recompute_blocks(self.critic)
         self.kept: dict[str, nn.Module] = {"critic": self.critic}
         option = config.options.get
         self.ratio, self.guidance = int(option("critic_ratio", 5)), float(option("guidance", 3.0))
@@ -67,7 +72,7 @@ class DmdStage(LatentStage):
     def roll_out(self, batch: Batch, exit_step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Streams a clip, leaving each chunk after step ``exit_step``. Returns the clip and, for every chunk, the noisy
         input of its last step; both [B, C, F, H, W]."""
-        rollout = make_rollout(self, len(batch.video_BCFHW))
+        rollout = make_rollout(self, len(batch.video_BCFHW), like=batch.video_BCFHW, shared=True)
         rollout.say(self.text(batch.prompts))
         rollout.conditions(batch.conditions_BCFHW[:, :, :1], batch.conditions_BCFHW[:, :, 1:])
         clean, noisy = [], []
@@ -80,25 +85,27 @@ class DmdStage(LatentStage):
         return int(torch.randint(len(self.components.stream.timesteps), (1,), generator=generator))
 
     def _score_level(self, count: int, generator: torch.Generator) -> Tensor:
-        return flow.sample_levels((count,), self.shift, generator).clamp(0.02, 0.98).to(self.device)
+        return self.levels((count,), generator).clamp(0.02, 0.98).to(self.device)
 
     def _context(self, network: WanTransformer, prompts: list[str]) -> TextContext:
         return network.embed_text(self.components.prompts.encode(prompts)[0])
 
     def critic_step(self, step: int, turn: int, generator: torch.Generator) -> Tensor:
         """Fits the critic to what the student makes now."""
+        values = self.backward(lambda draws: {"loss": self._critic_loss(step, turn, draws)}, generator)
+        apply_gradients(self.critic_optimizers, list(self.critic.parameters()), rate_factor(step, self.config))
+        return values["loss"]
+
+    def _critic_loss(self, step: int, turn: int, generator: torch.Generator) -> Tensor:
         batch = self.batch(step, 1 + turn)
         with self.autocast():
             clip, _ = self.roll_out(batch, self._exit_step(generator), generator)
             level = self._score_level(len(clip), generator)
-            noise = torch.randn(clip.shape, generator=generator).to(clip)
+            noise = self.draw(torch.randn, tuple(clip.shape), generator).to(clip)
             x = flow.add_noise(clip, noise, level.view(-1, 1, 1, 1, 1))
             text = self._context(self.critic, batch.prompts)
             v = teacher_velocity(self, x, level, batch.conditions_BCFHW, text, self.critic)
-        loss = (v.float() - flow.velocity(clip, noise)).square().mean()
-        loss.backward()
-        apply_gradients(self.critic_optimizers, list(self.critic.parameters()), rate_factor(step, self.config))
-        return loss.detach()
+        return (v.float() - flow.velocity(clip, noise)).square().mean()
 
     def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         batch = self.batch(step)
@@ -112,12 +119,15 @@ class DmdStage(LatentStage):
             )
             gradient = self._gradient(x0.detach(), batch, generator)
         per_frame = 0.5 * (x0 - (x0 - gradient).detach()).square().mean((1, 3, 4))  # [B, F]
-        weights = self._weights(clip, batch)
-        chunk = self.components.stream.chunk
+        scores = self._scores(clip, batch)
+        chunk, temporal = self.components.stream.chunk, self.components.codec.temporal
+        weights = chunk_weights(scores, chunk, temporal, self.tau)
+        rewards = chunk_scores(scores, chunk, temporal).mean(0)
         return {
             "loss": (per_frame * weights.repeat_interleave(chunk, 1)).mean(),
             "score_gap": gradient.abs().mean(),
             "worst_weight": weights.max(1).values.mean(),
+            **{f"reward_chunk_{i}": reward for i, reward in enumerate(rewards)},
         }
 
     @torch.no_grad()
@@ -125,7 +135,7 @@ class DmdStage(LatentStage):
         """Normalised difference of the fake and the (guided) real score's clean estimates."""
         level = self._score_level(len(x0), generator)
         at = level.view(-1, 1, 1, 1, 1)
-        x = flow.add_noise(x0, torch.randn(x0.shape, generator=generator).to(x0), at)
+        x = flow.add_noise(x0, self.draw(torch.randn, tuple(x0.shape), generator).to(x0), at)
         blank = batch.conditions_BCFHW.clone()
         blank[:, :, 1:] = 0
 
@@ -142,11 +152,16 @@ class DmdStage(LatentStage):
         return (fake - real) / scale
 
     @torch.no_grad()
-    def _weights(self, clip: Tensor, batch: Batch) -> Tensor:
+    def _scores(self, clip: Tensor, batch: Batch) -> Tensor:
+        """The reward of every frame, [B, T]."""
         codec = self.components.codec
         frames = codec.decode(clip, codec.new_state())
         reference = codec.decode(batch.conditions_BCFHW[:, :, :1], codec.new_state())[:, :, 0]
-        return chunk_weights(self.reward(frames, reference), self.components.stream.chunk, codec.temporal, self.tau)
+        return self.reward(frames, reference)
+
+    def evidence(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, facts = super().evidence(step)
+        return tensors, {**facts, "critic_samples": [self.batch(step, 1 + turn).samples for turn in range(self.ratio)]}
 
     def update(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         critic = [self.critic_step(step, turn, generator) for turn in range(self.ratio)]

@@ -1,13 +1,15 @@
-"""Optimisers, learning-rate schedule and weight averaging of all stages."""
+"""Optimisers, learning-rate schedule and weight averaging of all stages. Sharded or not: see distributed.py."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from quickchange.train.config import StageConfig
+from quickchange.train.distributed import full, like, local
 
 
 def make_optimizers(modules: Iterable[nn.Module], config: StageConfig) -> list[torch.optim.Optimizer]:
@@ -36,22 +38,29 @@ def make_optimizers(modules: Iterable[nn.Module], config: StageConfig) -> list[t
 
 
 def rate_factor(step: int, config: StageConfig) -> float:
-    """Warm-up, constant, linear decay; in (0, 1] for 0 <= step < steps."""
-    warm = min(1.0, (step + 1) / max(1, config.warmup))
-    if config.decay <= 0:
-        return warm
-    return warm * min(1.0, max(0.0, (config.steps - step) / (config.steps * config.decay)))
+    """Warm-up, times the last milestone's factor, times linear decay at the end; positive for 0 <= step < steps."""
+    factor = min(1.0, (step + 1) / max(1, config.warmup))
+    for start, held in reversed(config.milestones):
+        if step >= start:
+            factor *= held
+            break
+    if config.decay > 0:
+        factor *= min(1.0, max(0.0, (config.steps - step) / (config.steps * config.decay)))
+    return factor
 
 
 def apply_gradients(
     optimizers: list[torch.optim.Optimizer], parameters: list[nn.Parameter], factor: float, clip: float = 1.0
 ) -> Tensor:
-    """Clips, steps at ``factor`` of the peak rates, clears. Returns the gradient norm before clipping.
+    """Clips, steps at ``factor`` of the peak rates, clears. Returns the gradient norm before clipping, over all shards.
 
-    A norm that is not finite leaves the weights as they are; the loop stops on it.
+    On a CPU, a norm that is not finite leaves the weights as they are. On a GPU finding out would make the host wait
+    at every step; there the loop stops before such weights reach a checkpoint.
     """
-    norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
-    if not torch.isfinite(norm):
+    norm = full(torch.nn.utils.clip_grad_norm_(parameters, clip))
+    if norm.device.type == "cpu" and not torch.isfinite(norm):
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
         return norm
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -62,36 +71,42 @@ def apply_gradients(
 
 
 class Average:
-    """Exponential moving average of modules' weights; the decay grows to its final value."""
+    """Exponential moving average of modules' weights; the decay grows to its final value.
+
+    Attributes:
+        weights: float32, by ``module.parameter`` name; sharded as the live ones are.
+    """
 
     def __init__(self, modules: dict[str, nn.Module], decay: float) -> None:
         self.decay = decay
         self._live: dict[str, Tensor] = {}
         seen: set[int] = set()
         for name, module in modules.items():
-            for key, value in module.state_dict().items():
-                if value.data_ptr() not in seen:  # tied weights count once, or a swap would not undo itself
-                    seen.add(value.data_ptr())
-                    self._live[f"{name}.{key}"] = value.detach()
-        self.weights = {key: value.clone().float() for key, value in self._live.items()}
+            for key, value in module.state_dict(keep_vars=True).items():
+                if id(value) not in seen:  # tied weights count once, or a swap would not undo itself
+                    seen.add(id(value))
+                    self._live[f"{name}.{key}"] = value
+        with torch.no_grad():
+            self.weights = {key: value.detach().clone().float() for key, value in self._live.items()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         for key, value in self._live.items():
-            self.weights[key].lerp_(value.float(), weight)
+            local(self.weights[key]).lerp_(local(value).float(), weight)
 
     @torch.no_grad()
     def swap(self) -> None:
         """Exchanges live and averaged weights; call again to undo."""
-        for key, live in self._live.items():
+        for key, value in self._live.items():
+            live, held = local(value), local(self.weights[key])
             before = live.clone()
-            live.copy_(self.weights[key])
-            self.weights[key].copy_(before)
+            live.copy_(held)
+            held.copy_(before)
 
 
 def pack_optimizers(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """Optimiser state as flat tensors, for safetensors."""
+    """Optimiser state as flat tensors, for safetensors: ``optimizer.{number}.{parameter}.{name}``."""
     packed = {}
     for i, optimizer in enumerate(optimizers):
         for parameter, state in optimizer.state_dict()["state"].items():
@@ -100,13 +115,18 @@ def pack_optimizers(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor
     return packed
 
 
-def unpack_optimizers(optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor]) -> None:
-    """Inverse of ``pack_optimizers``; rates and groups stay as configured."""
+def unpack_optimizers(optimizers: list[torch.optim.Optimizer], tensors: safe_open) -> None:
+    """Inverse of ``pack_optimizers`` from an open file, into shards where there are; rates and groups stay as
+    configured."""
+    names = list(tensors.keys())
     for i, optimizer in enumerate(optimizers):
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
+        for name in names:
             kind, _, rest = name.partition(".")
             if kind == "optimizer" and rest.startswith(f"{i}."):
-                _, parameter, key = rest.split(".", 2)
-                state.setdefault(int(parameter), {})[key] = value
+                _, number, key = rest.split(".", 2)
+                value, target = tensors.get_tensor(name), parameters[int(number)]
+                # Counters are scalars and stay where they are; everything else is shaped like its parameter.
+                state.setdefault(int(number), {})[key] = like(value, target) if value.shape == target.shape else value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

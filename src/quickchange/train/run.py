@@ -6,38 +6,38 @@ A run folder holds ``vae/ sft/ tf/ dmd/`` (checkpoints, curves, sheets), ``laten
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import json
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
-from quickchange.components import Components, load_transformer
-from quickchange.model.codec import LightCodec
+from quickchange.components import Components, load_codec, load_transformer
+from quickchange.model.codec import Codec, LightCodec
+from quickchange.model.parser import PersonParser
 from quickchange.model.prompts import PromptEncoder
 from quickchange.model.transformer import WanTransformer
-from quickchange.train.config import Recipe, read_recipe
-from quickchange.train.data import (
-    Latents,
-    encode_clips,
-    latents_origin,
-    load_clips,
-    load_latents,
-    save_latents,
-    shard_paths,
-)
+from quickchange.train import STAGES, distributed
+from quickchange.train.checkpoints import latest, recorded_recipe
+from quickchange.train.config import Recipe, read_parser_recipe, read_recipe
+from quickchange.train.data import Latents, latents_origin, load_groups, save_latents
+from quickchange.train.distributed import whole_copy
 from quickchange.train.dmd import DmdStage
+from quickchange.train.frames import load_frames
 from quickchange.train.initial import initialise_small
 from quickchange.train.loop import Stage, train
+from quickchange.train.parser import ParserStage
+from quickchange.train.rewards import make_reward
 from quickchange.train.sft import TeacherStage
+from quickchange.train.source import data_origin, encode_data, files_origin, load_pixels
 from quickchange.train.teacher_forcing import TeacherForcingStage
 from quickchange.train.vae import CodecStage, start_from_components
 
 log = logging.getLogger(__name__)
-STAGES = ("vae", "sft", "tf", "dmd")
 LATENTS = "latents.safetensors"
 
 
@@ -50,70 +50,135 @@ def run(
     device: str = "cpu",
     minutes: float | None = None,
     fresh: bool = False,
+    init: Path | None = None,
+    wandb: str | None = None,
 ) -> bool:
     """Trains one stage, resuming where it stopped.
 
     Args:
-        stage: one of ``STAGES``. recipe_path: TOML recipe. data: folder of shards. folder: run folder.
+        stage: one of ``STAGES``. recipe_path: TOML recipe. data: folder of shards, or of real triplets.
+        folder: run folder.
         device: torch device. minutes: stop and checkpoint after this time. fresh: ignore an earlier checkpoint.
+        init: model directory whose weights the stage starts from: ``vae`` its codec, the others its transformer and
+            text encoder (in place of an earlier stage's). Without a codec in ``folder``, its codec is used as it is.
+            Recorded in checkpoints: a resumed run need not name it again.
+        wandb: project of Weights & Biases.
 
     Returns:
         Whether the stage is finished.
 
     Raises:
-        ValueError: unknown stage or bad recipe. FileNotFoundError: an earlier stage's result or the data is missing.
+        ValueError: unknown stage, bad recipe, or one that an earlier checkpoint contradicts.
+        FileNotFoundError: an earlier stage's result or the data is missing.
     """
     if stage not in STAGES:
         raise ValueError(f"stage is {stage!r}; expected one of {', '.join(STAGES)}")
+    place = distributed.start(device)
+    if distributed.rank() > 0:
+        logging.getLogger("quickchange").setLevel(logging.WARNING)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if stage == "parser":
+            built = _parser_stage(recipe_path, data, folder, place)
+        else:
+            built = _build(stage, recipe_path, data, folder, place, init or _recorded_init(folder / stage, fresh))
+        return train(built, folder / stage, minutes=minutes, fresh=fresh, wandb=wandb)
+    finally:
+        distributed.stop()
+
+
+def _recorded_init(folder: Path, fresh: bool) -> Path | None:
+    found = None if fresh else latest(folder)
+    recipe = recorded_recipe(found) if found else None
+    return Path(recipe["init"]) if recipe and recipe.get("init") else None
+
+
+def _build(stage: str, recipe_path: Path, data: Path, folder: Path, device: torch.device, init: Path | None) -> Stage:
     recipe = read_recipe(recipe_path)
     if stage not in recipe.stages:
         raise ValueError(f"{recipe_path} has no [stages.{stage}] table")
     torch.manual_seed(recipe.stages[stage].seed)
-    built = {"vae": _codec_stage, "sft": _teacher_stage, "tf": _forcing_stage, "dmd": _dmd_stage}[stage]
-    folder.mkdir(parents=True, exist_ok=True)
-    return train(built(recipe, data, folder, torch.device(device)), folder / stage, minutes=minutes, fresh=fresh)
+    if init is not None and not init.is_dir():
+        raise FileNotFoundError(f"{init} not found; expected a model directory to start from")
+    make = {"vae": _codec_stage, "sft": _teacher_stage, "tf": _forcing_stage, "dmd": _dmd_stage}[stage]
+    built = make(recipe, data, folder, device, init)
+    # What the result depends on. Students take their sizes from the network they start from.
+    tables = {"vae": ("codec",), "sft": ("stream", "transformer", "text")}.get(stage, ("stream",))
+    built.recipe |= {name: asdict(getattr(recipe, name)) for name in tables}
+    built.recipe["init"] = None if init is None else str(init)
+    if stage == "vae":
+        built.recipe["data"] = hashlib.sha256(files_origin(recipe, data, recipe.codec.spatial).encode()).hexdigest()
+    else:
+        built.recipe["data"] = latents_origin(folder / LATENTS)
+    return built
 
 
-def _codec_stage(recipe: Recipe, data: Path, folder: Path, device: torch.device) -> Stage:
-    codec, clips = LightCodec(recipe.codec), load_clips(data)
-    start_from_components(codec, clips)
+def _parser_stage(recipe_path: Path, data: Path, folder: Path, device: torch.device) -> Stage:
+    """The parser knows nothing of the other stages, but for the codec that it may be told to read through."""
+    parser_config, config = read_parser_recipe(recipe_path)
+    torch.manual_seed(config.seed)
+    parser, options = PersonParser(parser_config).to(device), config.options
+    codec = load_codec(Path(options["codec"])) if options.get("codec") else None
+    frames = load_frames(data, int(options.get("frames", 8)), codec, float(options.get("noise", 0.3)), config.seed)
+    stage = ParserStage(parser, frames, config, device, lambda: parser.save_pretrained(folder / "parser" / "model"))
+    stage.recipe["parser"] = asdict(parser_config)
+    return stage
+
+
+def _same(what: str, init: Path, theirs: Any, ours: Any, measured: tuple[str, ...]) -> None:
+    """ValueError unless two configs agree but for what training measures."""
+    a, b = asdict(theirs), asdict(ours)
+    differ = [f"{k} {a[k]} there, {b[k]} here" for k in a if k not in measured and a[k] != b[k]]
+    if differ:
+        raise ValueError(f"{init}: its {what} is another than the recipe's: {'; '.join(differ)}; change [{what}]")
+
+
+def _codec_stage(recipe: Recipe, data: Path, folder: Path, device: torch.device, init: Path | None) -> Stage:
+    clips = load_pixels(recipe, data)
+    if init is None:
+        codec = LightCodec(recipe.codec)
+        start_from_components(codec, clips)
+    else:
+        codec = LightCodec.from_pretrained(init / "vae").train().requires_grad_(True)
+        _same("codec", init, codec.config, recipe.codec, ("latents_mean", "latents_scale"))
     return CodecStage(
         codec.to(device), clips, recipe.stages["vae"], device, lambda: codec.save_pretrained(folder / "codec")
     )
 
 
-def _latents(recipe: Recipe, data: Path, folder: Path, device: torch.device) -> tuple[LightCodec, Latents]:
-    """The trained codec and the encoded clips; encodes them anew when codec or shards are others than the file's."""
-    source = folder / "codec" / "diffusion_pytorch_model.safetensors"
+def _latents(
+    recipe: Recipe, data: Path, folder: Path, device: torch.device, init: Path | None
+) -> tuple[Codec, list[Latents]]:
+    """The run's codec, else that of ``init``, and the encoded clips by size; encodes them anew when codec or data are
+    others than the file's."""
+    own = folder / "codec"
+    home = own if init is None or own.is_dir() else init / "vae"
+    source = home / "diffusion_pytorch_model.safetensors"
     if not source.is_file():
         raise FileNotFoundError(f"{source} not found; run `quickchange train vae` with the same --run first")
-    codec, path = LightCodec.from_pretrained(folder / "codec").to(device), folder / LATENTS
-    origin = _origin(source, data)
-    if not path.is_file() or latents_origin(path) != origin:
-        save_latents(encode_clips(load_clips(data), codec, device), path, origin)
-    return codec, load_latents(path)
-
-
-def _origin(codec: Path, data: Path) -> str:
-    """Names the codec's weights and the shards that latents were made from."""
-    shards = [(str(path.relative_to(data)), path.stat().st_size) for path in shard_paths(data)]
-    digest = hashlib.sha256(codec.read_bytes() + json.dumps(shards).encode())
-    return digest.hexdigest()
+    codec, path = load_codec(home).to(device), folder / LATENTS
+    origin = data_origin(recipe, data, codec, source)
+    if distributed.rank() == 0 and (not path.is_file() or latents_origin(path) != origin):
+        save_latents(encode_data(recipe, data, codec, device, folder), path, origin)
+    distributed.greatest(0)  # the others wait for the file
+    return codec, load_groups(path)
 
 
 def _exporter(components: Components, *targets: Path) -> Callable[[], None]:
     def export() -> None:
-        for target in targets:
-            components.save_pretrained(target)
+        whole, prompts = copy.copy(components), components.prompts
+        whole.transformer = cast(WanTransformer, whole_copy(components.transformer))
+        whole.prompts = PromptEncoder(whole_copy(prompts.module), prompts.tokenizer, prompts.max_tokens)
+        if distributed.rank() == 0:
+            for target in targets:
+                whole.save_pretrained(target)
+        distributed.greatest(0)
 
     return export
 
 
-def _stored(folder: Path, stage: str, recipe: Recipe, codec: LightCodec, device: torch.device) -> Components:
-    """Components as an earlier stage exported them, under the recipe's present stream settings."""
-    root = folder / stage / "model"
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} not found; finish `quickchange train {stage}` with the same --run first")
+def _stored(root: Path, recipe: Recipe, codec: Codec, device: torch.device) -> Components:
+    """Components of a model directory, ready to train, under the recipe's present stream settings."""
     stored = Components.from_pretrained(root)
     transformer = stored.transformer.float().to(device).train().requires_grad_(True)
     stored.prompts.to(device)
@@ -121,32 +186,54 @@ def _stored(folder: Path, stage: str, recipe: Recipe, codec: LightCodec, device:
     return Components(stream=recipe.stream, transformer=transformer, codec=codec, prompts=stored.prompts)
 
 
-def _teacher_stage(recipe: Recipe, data: Path, folder: Path, device: torch.device) -> Stage:
-    codec, latents = _latents(recipe, data, folder, device)
-    config = replace(recipe.transformer, channel_std=latents.channel_std())
-    model = WanTransformer(config)
-    initialise_small(model)
-    t = recipe.text
-    corpus = [text for pair in latents.prompts for text in pair]
-    prompts = PromptEncoder.create(
-        corpus, dim=t.dim, layers=t.layers, heads=t.heads, vocab=t.vocab, max_tokens=t.max_tokens
-    )
-    components = Components(stream=recipe.stream, transformer=model.to(device), codec=codec, prompts=prompts.to(device))
+def _exported(folder: Path, stage: str) -> Path:
+    root = folder / stage / "model"
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} not found; finish `quickchange train {stage}` with the same --run first")
+    return root
+
+
+def _teacher_stage(recipe: Recipe, data: Path, folder: Path, device: torch.device, init: Path | None) -> Stage:
+    tuning = recipe.stages["sft"].options.get("tuning", "full")
+    if init is None and tuning != "full":
+        raise ValueError(f"tuning is {tuning!r}, which changes a trained network a little; name one with --init")
+    codec, latents = _latents(recipe, data, folder, device, init)
+    config = replace(recipe.transformer, channel_std=max(latents, key=len).channel_std())
+    if init is None:
+        model = WanTransformer(config)
+        initialise_small(model)
+        t = recipe.text
+        corpus = [text for group in latents for pair in group.prompts for text in pair]
+        prompts = PromptEncoder.create(
+            corpus, dim=t.dim, layers=t.layers, heads=t.heads, vocab=t.vocab, max_tokens=t.max_tokens
+        )
+        components = Components(
+            stream=recipe.stream, transformer=model.to(device), codec=codec, prompts=prompts.to(device)
+        )
+    else:
+        components = _stored(init, recipe, codec, device)
+        model = components.transformer
+        _same("transformer", init, model.config, config, ("channel_std",))
+        if model.config.channel_std is not None:
+            model.config = config
+            model.channel_std = torch.tensor(config.channel_std, device=device)[:, None, None, None]
     return TeacherStage(
         components, latents, recipe.stages["sft"], device, _exporter(components, folder / "sft" / "model")
     )
 
 
-def _forcing_stage(recipe: Recipe, data: Path, folder: Path, device: torch.device) -> Stage:
-    codec, latents = _latents(recipe, data, folder, device)
-    components = _stored(folder, "sft", recipe, codec, device)
+def _forcing_stage(recipe: Recipe, data: Path, folder: Path, device: torch.device, init: Path | None) -> Stage:
+    codec, latents = _latents(recipe, data, folder, device, init)
+    components = _stored(init or _exported(folder, "sft"), recipe, codec, device)
     export = _exporter(components, folder / "tf" / "model", folder / "model")
     return TeacherForcingStage(components, latents, recipe.stages["tf"], device, export)
 
 
-def _dmd_stage(recipe: Recipe, data: Path, folder: Path, device: torch.device) -> Stage:
-    codec, latents = _latents(recipe, data, folder, device)
-    components = _stored(folder, "tf", recipe, codec, device)
-    teacher = load_transformer(folder / "sft" / "model" / "transformer").float().to(device)
+def _dmd_stage(recipe: Recipe, data: Path, folder: Path, device: torch.device, init: Path | None) -> Stage:
+    codec, latents = _latents(recipe, data, folder, device, init)
+    components = _stored(init or _exported(folder, "tf"), recipe, codec, device)
+    teacher = load_transformer(_exported(folder, "sft") / "transformer").float().to(device)
     export = _exporter(components, folder / "dmd" / "model", folder / "model")
-    return DmdStage(components, teacher, latents, recipe.stages["dmd"], device, export)
+    option = recipe.stages["dmd"].options.get
+    reward = make_reward(option("reward", "detail"), option("reward_weights"), device)
+    return DmdStage(components, teacher, latents, recipe.stages["dmd"], device, export, reward)

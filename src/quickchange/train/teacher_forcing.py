@@ -6,6 +6,7 @@ of its own. To make the student stand its own output, the clean past may carry a
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -37,7 +38,7 @@ class TeacherForcingStage(LatentStage):
         levels = self._levels((len(video), copies * video.shape[2] // chunk), generator)
         levels_BK = levels.repeat_interleave(chunk, 1).to(video)
         clean = video.repeat(1, 1, copies, 1, 1)
-        noise = torch.randn(clean.shape, generator=generator).to(video)
+        noise = self.draw(torch.randn, tuple(clean.shape), generator).to(video)
         x = flow.add_noise(clean, noise, levels_BK[:, None, :, None, None])
         with self.autocast():
             history = self._own_history(batch, self._history(video, generator), generator)
@@ -51,29 +52,32 @@ class TeacherForcingStage(LatentStage):
         What a stream looks back on is its own output, worn in ways that added noise does not imitate. An estimate
         made from the true clip stays in step with the target, which a free rollout would not.
         """
-        own = torch.rand(len(history), generator=generator) < float(self.config.options.get("own_history", 0.0))
-        if not own.any():
+        share = float(self.config.options.get("own_history", 0.0))
+        anywhere = torch.rand(self.config.batch, generator=generator) < share
+        if not anywhere.any():  # in the whole batch: processes that share a network make the same passes
             return history
+        own = anywhere[self.rows]
         video, steps = batch.video_BCFHW, torch.tensor(self.components.stream.schedule().levels)
-        pick = torch.randint(min(1, len(steps) - 1), len(steps), (len(video),), generator=generator)
+        pick = self.draw(partial(torch.randint, min(1, len(steps) - 1), len(steps)), (len(video),), generator)
         level = steps[pick].to(video)
-        x = flow.add_noise(video, torch.randn(video.shape, generator=generator).to(video), level.view(-1, 1, 1, 1, 1))
+        noise = self.draw(torch.randn, tuple(video.shape), generator).to(video)
+        x = flow.add_noise(video, noise, level.view(-1, 1, 1, 1, 1))
         v = forcing_velocity(self, batch, history, x, level[:, None].expand(-1, video.shape[2]), 1)
         estimate = flow.to_x0(x, v.float(), level.view(-1, 1, 1, 1, 1))
         return torch.where(own.to(video.device).view(-1, 1, 1, 1, 1), estimate, history)
 
     def _levels(self, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
         share = float(self.config.options.get("few_step_share", 0.0))
-        anywhere = flow.sample_levels(shape, self.shift, generator)
+        anywhere = self.levels(shape, generator)
         steps = torch.tensor(self.components.stream.schedule().levels)
-        at_steps = steps[torch.randint(len(steps), shape, generator=generator)]
-        return torch.where(torch.rand(shape, generator=generator) < share, at_steps, anywhere)
+        at_steps = steps[self.draw(partial(torch.randint, len(steps)), shape, generator)]
+        return torch.where(self.draw(torch.rand, shape, generator) < share, at_steps, anywhere)
 
     def _history(self, video: Tensor, generator: torch.Generator) -> Tensor:
         greatest = float(self.config.options.get("history_noise", 0.3))
-        draw = torch.rand((2, len(video), 1, 1, 1, 1), generator=generator).to(video)
+        draw = self.draw(torch.rand, (2, len(video), 1, 1, 1, 1), generator, dim=1).to(video)
         spread = video.std((2, 3, 4), keepdim=True)
-        noise = torch.randn(video.shape, generator=generator).to(video)
+        noise = self.draw(torch.randn, tuple(video.shape), generator).to(video)
         return video + noise * spread * draw[0] * greatest * (draw[1] < 0.5)
 
     @torch.no_grad()
@@ -97,7 +101,7 @@ def forcing_velocity(
     frames, chunk = history_BCFHW.shape[2], stage.components.stream.chunk
     past = frames - chunk
     device = x_BCFHW.device
-    attention = TeacherForcingAttention(stage.rotary, frames, chunk, copies, detach_clean=detach_history)
+    attention = TeacherForcingAttention(stage.rotary_of(x_BCFHW), frames, chunk, copies, detach_clean=detach_history)
     sequence = torch.cat([batch.conditions_BCFHW, history_BCFHW[:, :, :past], x_BCFHW], 2)
     timesteps = torch.cat([levels_BK.new_zeros(len(levels_BK), CONDITIONS + past), levels_BK], 1) * 1000
     roles = torch.tensor([REFERENCE_ROLE, GARMENT_ROLE] + [VIDEO_ROLE] * (past + copies * frames), device=device)
@@ -105,27 +109,53 @@ def forcing_velocity(
     return out[:, :, CONDITIONS + past :]
 
 
-def make_rollout(stage: LatentStage, batch: int, dtype: torch.dtype = torch.bfloat16) -> Rollout:
-    """A fresh streaming rollout of the stage's network, as at inference."""
+def make_rollout(
+    stage: LatentStage, batch: int, dtype: torch.dtype | None = None, like: Tensor | None = None, shared: bool = False
+) -> Rollout:
+    """A fresh streaming rollout of the stage's network, as at inference; for latents of the size of ``like``, where the
+    data has several.
+
+    Args:
+        dtype: of the cache, by default that of the stage's autocast. shared: ``batch`` is the stage's ``rows``; draw
+            noise for the whole batch.
+    """
     stream, c = stage.components.stream, stage.model.config
+    rotary = stage.rotary if like is None else stage.rotary_of(like)
     config = CacheConfig(
         layers=c.num_layers,
         heads=c.num_attention_heads,
         head_dim=c.attention_head_dim,
-        tokens_per_frame=stage.rotary.tokens_per_frame,
+        tokens_per_frame=rotary.tokens_per_frame,
         window=stream.window,
         chunk=stream.chunk,
         sink=stream.sink,
     )
-    cache = KVCache(config, batch=batch, device=stage.device, dtype=dtype, rotary=stage.rotary)
+    dtype = dtype or (torch.bfloat16 if stage.config.precision == "bf16" else torch.float32)
+    cache = KVCache(config, batch=batch, device=stage.device, dtype=dtype, rotary=rotary)
+    if shared:
+        return _SharedRollout(stage, cache)
     return Rollout(stage.model, cache, stream.schedule())
+
+
+class _SharedRollout(Rollout):
+    """A rollout of the part ``rows`` of a batch: its noise is that of these rows in a rollout of the whole."""
+
+    def __init__(self, stage: LatentStage, cache: KVCache) -> None:
+        super().__init__(stage.model, cache, stage.components.stream.schedule())
+        self.stage = stage
+
+    def _draw(self, generator: torch.Generator, steps: int) -> Tensor:
+        if self._noise is None:
+            raise RuntimeError("no reference and garment yet; call conditions() before chunk()")
+        noise = self._noise[:steps]
+        return noise.copy_(self.stage.draw(torch.randn, tuple(noise.shape), generator, dim=1))
 
 
 @torch.no_grad()
 def sample_stream(stage: LatentStage, path: Path) -> None:
     """Streams four training clips through the cache with the few-step schedule, beside the truth."""
-    count = min(4, len(stage.latents))
-    index = torch.arange(count) * 2
+    index = stage.shown()
+    count = len(index)
     video = stage.latents.video[index].float().to(stage.device)
     conditions = torch.cat([stage.latents.reference[index], stage.latents.garment[index]], 2).float().to(stage.device)
     generator = torch.Generator().manual_seed(0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,8 @@ class CodecStage(Stage):
         self.clips, self.device, self.export = clips, device, export
         self.frames, self.noise = int(config.options.get("frames", 13)), float(config.options.get("noise", 0.05))
         self.weight = torch.full((256,), 0.7)
-        self.weight[[Label.SKIN, Label.HAIR, Label.EYES]] = 2.5
+        self.weight[[Label.SKIN, Label.HAIR]] = 2.5
+        self.weight[Label.EYES] = 5.0
         self.weight[[Label.UPPER, Label.LOWER, Label.SKIRT]] = 1.4
 
     def _videos(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -113,14 +115,22 @@ class CodecStage(Stage):
         noise = torch.randn(z.shape, generator=generator).to(z) * spread
         return self.codec.decode_raw(z + self.noise * noise, self.codec.new_state())
 
-    def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def _inputs(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Videos, their weights, single images of a step."""
         rng = np.random.default_rng([self.config.seed, step])
         video, weight = self._videos(rng)
         picks = rng.integers(0, len(self.clips), 2 * self.config.batch)
         half = self.config.batch
         stills = np.concatenate([self.clips.reference[picks[:half]], self.clips.garment[picks[half:]]])
-        images = to_float(stills[:, None]).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        return video, weight, to_float(stills[:, None]).to(self.device)
+
+    def evidence(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        video, _, images = self._inputs(step)
+        return {"video": video, "images": images}, {}
+
+    def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        video, weight, images = self._inputs(step)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             out, still = self._autoencode(video, generator).float(), self._autoencode(images, generator).float()
         loss = reconstruction_loss(out, video, weight)
         loss = loss + 0.3 * reconstruction_loss(still, images, torch.ones_like(images[:, 0]))

@@ -1,0 +1,38 @@
+"""What a reward is, and how its scores become weights of chunks (METHOD section 5)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Reward(Protocol):
+    """Scores frames. Higher is better; the scale is set against the temperature tau."""
+
+    def __call__(self, frames_BCTHW: Tensor, reference_BCHW: Tensor) -> Tensor:
+        """frames in [-1, 1] of a rollout, the image it started from -> [B, T]."""
+        ...
+
+
+def chunk_scores(scores_BT: Tensor, chunk: int, temporal: int) -> Tensor:
+    """Mean reward of every chunk, [B, chunks]: frames are averaged to latents, latents to chunks."""
+    later = scores_BT[:, 1:].unflatten(1, (-1, temporal)).mean(2)
+    per_latent = torch.cat([scores_BT[:, :1], later], 1)
+    return per_latent.unflatten(1, (-1, chunk)).mean(2)
+
+
+def chunk_weights(scores_BT: Tensor, chunk: int, temporal: int, tau: float) -> Tensor:
+    """Weight of every chunk: softmax(-R / tau) over chunks, times their number (mean 1); METHOD section 5.
+
+    Args:
+        scores_BT: reward per frame of a segment, 1 + temporal * (latents - 1) frames.
+        chunk: latent frames per chunk. temporal: frames per latent after the first.
+        tau: temperature, > 0; smaller concentrates on the worst chunk.
+
+    Returns:
+        [B, chunks].
+    """
+    per_chunk = chunk_scores(scores_BT, chunk, temporal)
+    return torch.softmax(-per_chunk / tau, 1) * per_chunk.shape[1]

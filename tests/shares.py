@@ -1,0 +1,66 @@
+"""Every stage of the transformer at tiny size, as one process or one of several: ``python shares.py FOLDER STEPS``.
+
+Compared between numbers of processes by tests/train/test_distributed.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import tiny
+from quickchange.train import distributed
+from quickchange.train.config import StageConfig
+from quickchange.train.data import Latents
+from quickchange.train.dmd import DmdStage
+from quickchange.train.loop import Stage, train
+from quickchange.train.run import _exporter
+from quickchange.train.sft import TeacherStage
+from quickchange.train.teacher_forcing import TeacherForcingStage
+
+CPU = torch.device("cpu")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "sft": {},
+    "muon": {"muon": 1e-3},
+    "tf": {"options": {"own_history": 0.5, "few_step_share": 0.5}},
+    "dmd": {"options": {"critic_ratio": 2}},
+}
+
+
+def latents(count: int = 8) -> Latents:
+    """Noise of the size of the tiny model's latents: two chunks."""
+    generator = torch.Generator().manual_seed(5)
+
+    def noise(frames: int) -> torch.Tensor:
+        return torch.randn((count, 4, frames, tiny.HEIGHT // 8, tiny.WIDTH // 8), generator=generator).half()
+
+    prompts = [(tiny.CORPUS[i % 2], tiny.CORPUS[2]) for i in range(count)]
+    return Latents(noise(6), noise(1), noise(1), noise(1), prompts)
+
+
+def stage(name: str, folder: Path, steps: int, **settings: Any) -> Stage:
+    """A stage of the tiny model; the same weights in every process."""
+    parts = tiny.components()
+    parts.transformer.requires_grad_(True)
+    parts.prompts.module.requires_grad_(True)
+    defaults = {"batch": 4, "learning_rate": 1e-3, "precision": "fp32", "decay": 0.0}
+    defaults |= {"sample_every": 2, "save_every": 2}
+    config = StageConfig(steps=steps, **{**defaults, **OPTIONS[name], **settings})
+    export = _exporter(parts, folder / "model")
+    if name == "tf":
+        return TeacherForcingStage(parts, latents(), config, CPU, export)
+    if name == "dmd":
+        return DmdStage(parts, tiny.components().transformer, latents(), config, CPU, export)
+    return TeacherStage(parts, latents(), config, CPU, export)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    distributed.start("cpu")
+    for chosen in OPTIONS:
+        target = Path(sys.argv[1]) / chosen
+        train(stage(chosen, target, int(sys.argv[2])), target)
+    distributed.stop()
