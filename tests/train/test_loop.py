@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
 from lines import Line, curve
@@ -71,7 +75,7 @@ def test_a_checkpoint_of_another_stage_is_refused(tmp_path: Path) -> None:
 
 
 def test_training_fits_the_line(tmp_path: Path) -> None:
-    stage = Line(steps=150)
+    stage = Line(steps=150, save_every=150)
     train(stage, tmp_path)
     rows = curve(tmp_path)
     assert rows[-1]["loss"] < 0.1 * rows[0]["loss"]
@@ -116,9 +120,54 @@ def test_the_papers_two_stage_decay() -> None:
     assert rates == pytest.approx([5e-8, 5e-6, 1e-5, 1e-5, 5e-6, 5e-6])
 
 
+def test_averaging_may_start_later() -> None:
+    """Before ``ema_start`` the average is the live weights; then it lags behind, less and less than its decay."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    average = Average({"m": model}, 0.5, start=3)
+    seen = []
+    for step in range(6):
+        with torch.no_grad():
+            model.weight.add_(1)
+        average.update(step)
+        seen.append(average.weights["m.weight"].item())
+    assert seen[:3] == [1, 2, 3]
+    expected = 3.0
+    for since, live in enumerate((4, 5, 6)):
+        decay = min(0.5, (1 + since) / (10 + since))
+        expected = decay * expected + (1 - decay) * live
+        assert seen[3 + since] == pytest.approx(expected)
+
+
+def test_events_hold_every_step_once_after_a_resume(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError):
+        train(Line(broken_at=8, log_every=1), tmp_path)  # steps 6 to 8 are logged, and made again after the resume
+    train(Line(log_every=1, sample_every=6), tmp_path)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert {"loss", "gradient_norm", "learning_rate", "clips_per_second"} <= set(events.Tags()["scalars"])
+    losses = {event.step: event.value for event in events.Scalars("loss")}
+    assert sorted(event.step for event in events.Scalars("loss")) == list(range(1, 13))
+    assert losses == pytest.approx({row["step"]: row["loss"] for row in curve(tmp_path)})
+    assert [image.step for image in events.Images("samples")] == [6, 12]
+
+
+def test_a_bad_step_leaves_its_inputs(tmp_path: Path) -> None:
+    class Recorded(Line):
+        def evidence(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+            return {"x": torch.full((2,), float(step))}, {"samples": [3, 1]}
+
+    with pytest.raises(DivergedError, match=r"bad-000008\.safetensors.*resume from .*checkpoint-000005"):
+        train(Recorded(broken_at=7), tmp_path)
+    assert load_file(tmp_path / "bad-000008.safetensors")["x"].tolist() == [7, 7]
+    facts = json.loads((tmp_path / "bad-000008.json").read_text())
+    assert (facts["stage"], facts["step"], facts["samples"], facts["values"]["loss"]) == ("line", 7, [3, 1], "nan")
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [
+        ("ema", 1.0),
+        ("ema_start", -1),
         ("milestones", [[10, 0.5], [5, 0.1]]),
         ("milestones", [[10, 0.0]]),
         ("milestones", [10, 0.5]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 
 import tiny
 from quickchange import flow
-from quickchange.train.config import StageConfig, read_recipe
+from quickchange.model.transformer import TransformerConfig
+from quickchange.train.checkpoints import save_checkpoint
+from quickchange.train.config import OPTIONS, StageConfig, read_parser_recipe, read_recipe
 from quickchange.train.data import Clips, Latents, encode_clips, load_latents, mirror_text, save_latents
 from quickchange.train.dmd import DmdStage
 from quickchange.train.loop import step_generator
-from quickchange.train.rewards import DetailReward, chunk_weights
+from quickchange.train.optim import rate_factor
+from quickchange.train.rewards import DetailReward, chunk_scores, chunk_weights
 from quickchange.train.sft import LatentStage, TeacherStage
 from quickchange.train.teacher_forcing import TeacherForcingStage, forcing_velocity, make_rollout
 from quickchange.train.vae import CodecStage, reconstruction_loss, start_from_components
@@ -90,7 +95,8 @@ def test_dropped_samples_lose_prompt_and_garment(latents: Latents) -> None:
     assert batch.conditions_BCFHW[:, :, 0].abs().max() > 0
 
 
-def test_one_parallel_pass_equals_the_cached_rollout(latents: Latents) -> None:
+@pytest.mark.parametrize("chunks", [2, 5])  # 11 latent frames hold three chunks: the fourth outgrows them
+def test_one_parallel_pass_equals_the_cached_rollout(latents: Latents, chunks: int) -> None:
     """What distillation differentiates is what the student streamed: the exit step of every chunk, recomputed in the
     teacher-forcing layout, gives the rollout's own clean estimates."""
     stage = forcing(latents, drop=0.0, reference_noise=0.0)
@@ -102,12 +108,12 @@ def test_one_parallel_pass_equals_the_cached_rollout(latents: Latents) -> None:
         rollout.conditions(batch.conditions_BCFHW[:, :, :1], batch.conditions_BCFHW[:, :, 1:])
         clean, noisy = [], []
         generator = torch.Generator().manual_seed(1)
-        for _ in range(2):
+        for _ in range(chunks):
             clean.append(rollout.chunk(generator, steps=steps).clone())
             noisy.append(rollout.last_input.clone())
         clip, x = torch.cat(clean, 2), torch.cat(noisy, 2)
         level = stage.components.stream.schedule().levels[steps - 1]
-        v = forcing_velocity(stage, batch, clip, x, torch.full((2, 6), level), 1, detach_history=True)
+        v = forcing_velocity(stage, batch, clip, x, torch.full((2, 3 * chunks), level), 1, detach_history=True)
     torch.testing.assert_close(flow.to_x0(x, v, level), clip, atol=1e-4, rtol=1e-4)
 
 
@@ -131,6 +137,31 @@ def test_a_distillation_step_moves_student_and_critic_but_not_the_teacher(latent
     moved = {name: not torch.equal(before[name], module.proj_out.weight) for name, module in parts.items()}
     assert moved == {"student": True, "critic": True, "teacher": False}
     assert values["critic_loss"] > 0
+
+
+def test_rollouts_longer_than_the_clips_are_judged_window_by_window(latents: Latents) -> None:
+    stage = distillation(latents, guidance=2.0, chunks=4)
+    assert latents.video.shape[2] == 6  # two chunks
+    batch = stage.batch(0)
+    with stage.autocast():
+        clip, _ = stage.roll_out(batch, 1, torch.Generator().manual_seed(0))
+    assert clip.shape[2] == 12
+    starts = {stage._window_start(batch, torch.Generator().manual_seed(i)) for i in range(30)}
+    assert starts == {0, 3, 6}
+    anchor = stage._anchor(clip, 3)
+    part, judged = stage._judged(clip, anchor, 3, batch)
+    assert torch.equal(part[:, :, 1:], clip[:, :, 4:9])
+    assert torch.equal(part[:, :, :1], judged.conditions_BCFHW[:, :, :1])  # the clip starts at its reference
+    assert torch.equal(judged.conditions_BCFHW[:, :, 1], batch.conditions_BCFHW[:, :, 1])
+    codec = stage.components.codec
+    last = codec.decode(clip, codec.new_state())[:, :, 12]  # frame 4 n is the last of latent n
+    torch.testing.assert_close(anchor, codec.encode(last[:, :, None].clamp(-1, 1)))
+    for step in range(4):
+        values = stage.update(step, step_generator(0, step))
+        assert all(value.isfinite() for value in values.values())
+    assert {f"reward_chunk_{i}" for i in range(4)} <= values.keys()
+    with pytest.raises(ValueError, match="chunks is 1"):
+        distillation(latents, chunks=1)
 
 
 def test_every_stage_draws_its_samples(latents: Latents, tmp_path: Path) -> None:
@@ -169,7 +200,7 @@ def test_reconstruction_loss_minds_its_weights() -> None:
 @given(st.permutations([-3.0, -1.0, 0.0]), st.floats(0.1, 2.0))
 def test_worse_chunks_weigh_more_and_weights_average_to_one(rewards: list[float], tau: float) -> None:
     scores = torch.tensor([rewards[i] for i in (0, *[0] * 8, *[1] * 12, *[2] * 12)])[None]
-    weights = chunk_weights(scores, 3, 4, tau)[0]
+    weights = chunk_weights(chunk_scores(scores, 3, 4), tau)[0]
     assert weights.mean() == pytest.approx(1, abs=1e-4)
     assert weights.argsort(descending=True).tolist() == np.argsort(rewards).tolist()
     assert weights.max() / weights.sort().values[1] == pytest.approx(np.exp(2 / tau), rel=1e-3)
@@ -186,11 +217,46 @@ def test_detail_reward_is_best_at_the_reference() -> None:
 
 
 def test_the_shipped_recipes_are_readable() -> None:
-    paths = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
-    assert [path.stem for path in paths] == ["mini", "nano", "parser"]
-    for path in paths[:2]:
-        recipe = read_recipe(path)
-        assert set(recipe.stages) == {"vae", "sft", "tf", "dmd"}, path
+    folder = Path(__file__).parents[2] / "configs"
+    for name in ("mini", "nano", "tiny"):
+        assert set(read_recipe(folder / f"{name}.toml").stages) >= {"vae", "sft", "tf", "dmd"}, name
+    for name in ("parser", "tiny"):
+        read_parser_recipe(folder / f"{name}.toml")
+
+
+def test_the_large_recipe_has_the_papers_numbers() -> None:
+    recipe = read_recipe(Path(__file__).parents[2] / "configs" / "wan5b.toml")
+    config = recipe.transformer
+    assert config == TransformerConfig()  # Wan's own sizes
+    assert (recipe.stream.width, recipe.stream.height, recipe.stream.window, recipe.stream.shift) == (704, 1280, 23, 5)
+    assert (recipe.codec.latent_channels, recipe.text.dim, recipe.triplets.frames) == (48, 4096, 81)
+    sft, tf, dmd = (recipe.stages[name] for name in ("sft", "tf", "dmd"))
+    rates = [sft.learning_rate * rate_factor(step, sft) for step in (0, 199, 1099, 1100, 2299)]
+    assert rates == pytest.approx([5e-8, 1e-5, 1e-5, 5e-6, 5e-6])
+    assert (sft.steps, sft.batch, sft.betas, sft.weight_decay) == (2300, 64, (0.9, 0.999), 0.01)
+    assert (tf.steps, tf.batch, tf.learning_rate, tf.betas) == (4000, 64, 1e-6, (0.0, 0.999))
+    assert (dmd.steps, dmd.learning_rate, dmd.ema, dmd.ema_start) == (400, 2e-6, 0.99, 200)
+    wanted = {"critic_rate": 4e-7, "critic_ratio": 5, "guidance": 3.0, "tau": 0.2, "reward": "aesthetic"}
+    assert wanted.items() <= dmd.options.items()
+    for stage in (sft, tf, dmd):
+        assert stage.batch % (8 * stage.accumulate) == 0
+        assert stage.options["train_text"] is False
+
+
+def test_the_guide_names_every_setting() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    settings = {f.name for f in fields(StageConfig)} - {"options"} | OPTIONS
+    assert [name for name in sorted(settings) if f"`{name}`" not in text] == []
+
+
+def test_a_text_encoder_that_does_not_learn_stays_and_is_not_stored(latents: Latents, tmp_path: Path) -> None:
+    parts = trainable()
+    stage = TeacherStage(parts, latents, config(train_text=False, drop=0.0), CPU, lambda: None)  # type: ignore[arg-type]
+    before = [p.clone() for p in stage.components.prompts.module.parameters()]
+    stage.update(0, step_generator(0, 0))
+    assert all(torch.equal(a, b) for a, b in zip(before, stage.components.prompts.module.parameters(), strict=True))
+    with safe_open(save_checkpoint(stage, 1, tmp_path), "pt") as stored:
+        assert not any(".text." in name for name in stored.keys())  # noqa: SIM118
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,11 @@ class TeacherForcingAttention:
 
     The noisy copy of the conditions and the last clean chunk influence no loss, so they are left out, and several
     noisy copies share one clean copy. Sequence: [ref | gar | clean video without its last chunk | noisy copy 1 | ...].
-    Every group is one dense attention over a contiguous prefix plus itself. Equal to ``teacher_forcing_mask`` on the
+    Every group is one dense attention over what it may see plus itself. Equal to ``teacher_forcing_mask`` on the
     noisy video (tested).
+
+    A video that outgrows ``window`` is treated as the cache treats it (FIFO, positions "auto"): a chunk sees the sink
+    and the newest chunks that fit, at positions counted over what is visible.
 
     Args:
         rotary: rotary embedding of the token grid.
@@ -91,29 +94,39 @@ class TeacherForcingAttention:
         chunk: latent frames per chunk.
         copies: noisy copies.
         detach_clean: cut the gradient through the clean keys and values, as if a cache had held them.
+        window: latent frames that the cache holds, conditions and current chunk included; None for no limit.
+        sink: chunks that never leave.
     """
 
     def __init__(
-        self, rotary: RotaryEmbedding, frames: int, chunk: int, copies: int = 1, detach_clean: bool = False
+        self,
+        rotary: RotaryEmbedding,
+        frames: int,
+        chunk: int,
+        copies: int = 1,
+        detach_clean: bool = False,
+        window: int | None = None,
+        sink: int = 1,
     ) -> None:
         if frames % chunk:
             raise ValueError(f"the clip has {frames} latent frames; expected a multiple of the chunk {chunk}")
         video = torch.arange(CONDITIONS, CONDITIONS + frames)
         clean = torch.arange(CONDITIONS + frames - chunk)
-        self.positions = torch.cat([clean, video.repeat(copies)])
+        self.rotary, self.positions = rotary, torch.cat([clean, video.repeat(copies)])
         self.cos, self.sin = rotary.cos_sin(self.positions)
         self.frames, self.chunk, self.copies, self.detach_clean = frames, chunk, copies, detach_clean
-        self.chunks = frames // chunk
+        self.chunks, self.sink = frames // chunk, sink
+        # In chunks, the current one included:
+        self.held = self.chunks if window is None else (window - CONDITIONS) // chunk
 
     def __call__(self, layer: int, q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
         p = q_BHLD.shape[2] // len(self.positions)
         width, conditions = self.chunk * p, CONDITIONS * p
         clean = conditions + (self.frames - self.chunk) * p
-        q, k = apply_rotary(q_BHLD, self.cos, self.sin), apply_rotary(k_BHLD, self.cos, self.sin)
-        v = v_BHLD
+        raw_q, raw_k, v = q_BHLD, k_BHLD, v_BHLD
         if self.detach_clean:
-            k = torch.cat([k[:, :, :clean].detach(), k[:, :, clean:]], 2)
-            v = torch.cat([v[:, :, :clean].detach(), v[:, :, clean:]], 2)
+            raw_k, v = (torch.cat([x[:, :, :clean].detach(), x[:, :, clean:]], 2) for x in (raw_k, v))
+        q, k = apply_rotary(raw_q, self.cos, self.sin), apply_rotary(raw_k, self.cos, self.sin)
         head = F.scaled_dot_product_attention(q[:, :, :conditions], k[:, :, :conditions], v[:, :, :conditions])
         clean_out: list[Tensor] = [head]
         noisy_out: list[list[Tensor]] = [[] for _ in range(self.copies)]
@@ -121,10 +134,23 @@ class TeacherForcingAttention:
             past = conditions + i * width
             starts = [past] if i < self.chunks - 1 else []
             starts += [clean + copy * self.frames * p + i * width for copy in range(self.copies)]
-            keys, values = (
-                torch.cat([torch.cat([x[:, :, :past], x[:, :, s : s + width]], 2) for s in starts]) for x in (k, v)
-            )
-            asked = torch.cat([q[:, :, s : s + width] for s in starts])
+            if i < self.held:
+                keys, values = (
+                    torch.cat([torch.cat([x[:, :, :past], x[:, :, s : s + width]], 2) for s in starts]) for x in (k, v)
+                )
+                asked = torch.cat([q[:, :, s : s + width] for s in starts])
+            else:
+                kept, newest = conditions + self.sink * width, past - (self.held - 1 - self.sink) * width
+                keys, values = (
+                    torch.cat(
+                        [torch.cat([x[:, :, :kept], x[:, :, newest:past], x[:, :, s : s + width]], 2) for s in starts]
+                    )
+                    for x in (raw_k, v)
+                )
+                asked = torch.cat([raw_q[:, :, s : s + width] for s in starts])
+                cos, sin = self.rotary.cos_sin(torch.arange(CONDITIONS + self.held * self.chunk))
+                keys = apply_rotary(keys, cos, sin)
+                asked = apply_rotary(asked, cos[-width:], sin[-width:])
             out = F.scaled_dot_product_attention(asked, keys, values).chunk(len(starts))
             if i < self.chunks - 1:
                 clean_out.append(out[0])

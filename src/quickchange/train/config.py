@@ -30,9 +30,10 @@ OPTIONS = frozenset(
     [
         *("frames", "noise", "codec"),
         *("drop", "drop_prompt", "drop_garment", "static_share", "pairs", "worn_share", "reference_noise"),
+        "train_text",
         *("conditioning", "tuning", "lora_rank", "lora_alpha"),
         *("copies", "history_noise", "own_history", "few_step_share"),
-        *("critic_rate", "critic_ratio", "guidance", "tau", "reward", "reward_weights"),
+        *("critic_rate", "critic_ratio", "guidance", "tau", "chunks", "reward", "reward_weights"),
     ]
 )
 
@@ -49,7 +50,8 @@ class StageConfig:
         checkpointing: forget activations inside blocks and compute them again (memory for time).
         precision: "bf16" (autocast; weights stay float32) or "fp32".
         learning_rate: of AdamW. muon: rate of Muon on the blocks' matrices; 0 for AdamW only.
-        ema: decay of the averaged weights, reached gradually.
+        ema: decay of the averaged weights, reached gradually. ema_start: step from which on they are averaged;
+            before it the average is the live weights.
         sample_every, save_every, log_every: steps between sample sheets, checkpoints, readings of the losses.
         keep: newest checkpoints that stay.
         options: settings that only this stage knows.
@@ -68,6 +70,7 @@ class StageConfig:
     checkpointing: bool = False
     precision: str = "bf16"
     ema: float = 0.993
+    ema_start: int = 0
     seed: int = 0
     sample_every: int = 200
     save_every: int = 100
@@ -81,6 +84,8 @@ class StageConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         if self.learning_rate <= 0 or self.muon < 0:
             raise ValueError(f"learning_rate is {self.learning_rate}, muon {self.muon}; expected positive rates")
+        if not 0 <= self.ema < 1 or self.ema_start < 0:
+            raise ValueError(f"ema is {self.ema}, ema_start {self.ema_start}; expected 0 <= ema < 1 and a step")
         if self.precision not in ("bf16", "fp32"):
             raise ValueError(f"precision is {self.precision!r}; expected 'bf16' or 'fp32'")
         self._check_milestones()

@@ -7,6 +7,7 @@ at once. Every process computes its share of a step's batch; gradients are avera
 from __future__ import annotations
 
 import os
+import warnings
 from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
@@ -87,6 +88,8 @@ def shard(module: M) -> M:
     if size() == 1 or isinstance(module, FSDPModule):
         return module
     options: dict[str, Any] = {"mesh": _mesh(next(module.parameters()).device.type), "reshard_after_forward": True}
+    # Several outputs are views; nothing here changes one in place, which is what FSDP warns of on every pass.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
     for block in getattr(module, "blocks", []):
         # Keys and values of the prompt are computed before and outside the block's forward.
         fully_shard([block.attn2.to_k, block.attn2.norm_k, block.attn2.to_v], **options)

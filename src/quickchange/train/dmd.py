@@ -3,6 +3,11 @@
 The student streams its own clip chunk by chunk through the real cache, leaving every chunk at one random exit step.
 The gradient goes through that step only. It is recomputed for all chunks at once in the teacher-forcing layout with a
 detached past, which equals the cached pass (tested) and costs one forward instead of one per chunk.
+
+Rollouts may be longer than the training clips (option ``chunks``), so that the student meets its own late output.
+Teacher and critic know clips of the trained length only, so they judge one window of that length, at a random chunk.
+A window that is not the first is made the start of a clip the way a live switch makes one (METHOD section 6, move 3):
+the last frame of its first latent is decoded, encoded alone, and becomes both the reference and the first latent.
 """
 
 from __future__ import annotations
@@ -29,7 +34,8 @@ from quickchange.train.teacher_forcing import forcing_velocity, make_rollout, sa
 
 
 class DmdStage(LatentStage):
-    """Options of ``LatentStage`` and: ``critic_ratio`` (5), ``critic_rate``, ``guidance`` (3.0), ``tau`` (0.2).
+    """Options of ``LatentStage`` and: ``critic_ratio`` (5), ``critic_rate``, ``guidance`` (3.0), ``tau`` (0.2),
+    ``chunks`` (of a rollout; default and least: those of a training clip).
 
     Args:
         teacher: network of the teacher stage, frozen; also the critic's start.
@@ -57,6 +63,13 @@ class DmdStage(LatentStage):
         option = config.options.get
         self.ratio, self.guidance = int(option("critic_ratio", 5)), float(option("guidance", 3.0))
         self.tau, self.reward = float(option("tau", 0.2)), reward or DetailReward()
+        trained = self.latents.video.shape[2] // components.stream.chunk
+        self.chunks = int(option("chunks", trained))
+        if self.chunks < trained or self.tau <= 0:
+            raise ValueError(
+                f"chunks is {self.chunks}, tau {self.tau}; expected at least the {trained} chunks of a training clip "
+                "and a positive temperature"
+            )
         critic_config = StageConfig(
             steps=config.steps,
             batch=config.batch,
@@ -76,10 +89,32 @@ class DmdStage(LatentStage):
         rollout.say(self.text(batch.prompts))
         rollout.conditions(batch.conditions_BCFHW[:, :, :1], batch.conditions_BCFHW[:, :, 1:])
         clean, noisy = [], []
-        for _ in range(batch.video_BCFHW.shape[2] // self.components.stream.chunk):
+        for _ in range(self.chunks):
             clean.append(rollout.chunk(generator, steps=exit_step + 1).float().clone())
             noisy.append(rollout.last_input.float().clone())
         return torch.cat(clean, 2), torch.cat(noisy, 2)
+
+    def _window_start(self, batch: Batch, generator: torch.Generator) -> int:
+        """First latent of the window that is judged; the same for all rows."""
+        chunk = self.components.stream.chunk
+        places = self.chunks - batch.video_BCFHW.shape[2] // chunk + 1
+        return 0 if places == 1 else chunk * int(torch.randint(places, (1,), generator=generator))
+
+    @torch.no_grad()
+    def _anchor(self, clip: Tensor, start: int) -> Tensor:
+        """The last frame of latent ``start``, decoded and encoded alone, [B, C, 1, H, W]."""
+        codec = self.components.codec
+        with torch.autocast(self.device.type, enabled=False):  # the codec is meant for float32
+            frames = codec.decode(clip[:, :, : start + 1], codec.new_state())
+            return codec.encode(frames[:, :, -1:].clamp(-1, 1)).to(clip)
+
+    def _judged(self, clip: Tensor, anchor: Tensor | None, start: int, batch: Batch) -> tuple[Tensor, Batch]:
+        """What teacher and critic are shown of a rollout: see the module header."""
+        part = clip[:, :, start : start + batch.video_BCFHW.shape[2]]
+        if anchor is None:
+            return part, batch
+        conditions = torch.cat([anchor, batch.conditions_BCFHW[:, :, 1:]], 2)
+        return torch.cat([anchor, part[:, :, 1:]], 2), batch._replace(conditions_BCFHW=conditions)
 
     def _exit_step(self, generator: torch.Generator) -> int:
         return int(torch.randint(len(self.components.stream.timesteps), (1,), generator=generator))
@@ -100,6 +135,8 @@ class DmdStage(LatentStage):
         batch = self.batch(step, 1 + turn)
         with self.autocast():
             clip, _ = self.roll_out(batch, self._exit_step(generator), generator)
+            start = self._window_start(batch, generator)
+            clip, batch = self._judged(clip, self._anchor(clip, start) if start else None, start, batch)
             level = self._score_level(len(clip), generator)
             noise = self.draw(torch.randn, tuple(clip.shape), generator).to(clip)
             x = flow.add_noise(clip, noise, level.view(-1, 1, 1, 1, 1))
@@ -117,17 +154,19 @@ class DmdStage(LatentStage):
             x0 = flow.to_x0(
                 noisy, forcing_velocity(self, batch, clip, noisy, levels, 1, detach_history=True).float(), level
             )
-            gradient = self._gradient(x0.detach(), batch, generator)
+            start = self._window_start(batch, generator)
+            anchor = self._anchor(clip, start) if start else None
+            x0, judged = self._judged(x0, anchor, start, batch)
+            gradient = self._gradient(x0.detach(), judged, generator)
         per_frame = 0.5 * (x0 - (x0 - gradient).detach()).square().mean((1, 3, 4))  # [B, F]
-        scores = self._scores(clip, batch)
-        chunk, temporal = self.components.stream.chunk, self.components.codec.temporal
-        weights = chunk_weights(scores, chunk, temporal, self.tau)
-        rewards = chunk_scores(scores, chunk, temporal).mean(0)
+        chunk = self.components.stream.chunk
+        rewards = chunk_scores(self._scores(clip, batch), chunk, self.components.codec.temporal)
+        weights = chunk_weights(rewards[:, start // chunk :][:, : x0.shape[2] // chunk], self.tau)
         return {
             "loss": (per_frame * weights.repeat_interleave(chunk, 1)).mean(),
             "score_gap": gradient.abs().mean(),
             "worst_weight": weights.max(1).values.mean(),
-            **{f"reward_chunk_{i}": reward for i, reward in enumerate(rewards)},
+            **{f"reward_chunk_{i}": reward for i, reward in enumerate(rewards.mean(0))},
         }
 
     @torch.no_grad()

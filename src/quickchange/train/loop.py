@@ -66,7 +66,7 @@ class Stage(ABC):
             distributed.shard(module)
         self.optimizers = make_optimizers(trained.values(), config)
         self.parameters = [p for module in trained.values() for p in module.parameters() if p.requires_grad]
-        self.average = Average(trained, config.ema)
+        self.average = Average(trained, config.ema, config.ema_start)
         self.recipe: dict[str, Any] = {"stage": asdict(config)}
         self.rows = slice(0, config.batch)
 

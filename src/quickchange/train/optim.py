@@ -73,12 +73,15 @@ def apply_gradients(
 class Average:
     """Exponential moving average of modules' weights; the decay grows to its final value.
 
+    Args:
+        decay: final value, in [0, 1). start: step from which on is averaged; before, the average is the live weights.
+
     Attributes:
         weights: float32, by ``module.parameter`` name; sharded as the live ones are.
     """
 
-    def __init__(self, modules: dict[str, nn.Module], decay: float) -> None:
-        self.decay = decay
+    def __init__(self, modules: dict[str, nn.Module], decay: float, start: int = 0) -> None:
+        self.decay, self.start = decay, start
         self._live: dict[str, Tensor] = {}
         seen: set[int] = set()
         for name, module in modules.items():
@@ -91,7 +94,9 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        """Takes in the weights after the 0-based ``step``."""
+        since = step - self.start
+        weight = 1 - min(self.decay, (1 + since) / (10 + since)) if since >= 0 else 1.0
         for key, value in self._live.items():
             local(self.weights[key]).lerp_(local(value).float(), weight)
 

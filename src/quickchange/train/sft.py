@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from quickchange import flow
 from quickchange.components import Components
@@ -47,7 +47,9 @@ class LatentStage(Stage):
     * ``pairs``: "mismatched" (the reference wears another garment than the target) or, for comparison, "matched"
       (the reference is the video's own first frame and wears the target);
     * ``worn_share``: share of references that were coded twice (mismatched pairs only);
-    * ``reference_noise``: greatest noise level on references.
+    * ``reference_noise``: greatest noise level on references;
+    * ``train_text``: whether the text encoder learns with the network (true, which tiny encoders need). When false it
+      is frozen, not sharded, and neither averaged nor in checkpoints: umT5-XXL has more parameters than the network.
 
     Args:
         latents: encoded clips; several where the data has several sizes. Every batch is of one of them, drawn in
@@ -70,7 +72,12 @@ class LatentStage(Stage):
         self.latents = max(self.groups, key=len)  # sample sheets are of these
         self.components, self.device, self.export = components, device, export
         self.model = model or components.transformer
-        super().__init__(config, {"transformer": self.model, "text": components.prompts.module})
+        trained: dict[str, nn.Module] = {"transformer": self.model}
+        if config.options.get("train_text", True):
+            trained["text"] = components.prompts.module
+        else:
+            components.prompts.module.requires_grad_(False)
+        super().__init__(config, trained)
         self.shift = components.stream.shift
         self._rotaries: dict[tuple[int, int], RotaryEmbedding] = {}
         self.rotary = self.rotary_of(self.latents.video)

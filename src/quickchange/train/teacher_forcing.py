@@ -101,7 +101,10 @@ def forcing_velocity(
     frames, chunk = history_BCFHW.shape[2], stage.components.stream.chunk
     past = frames - chunk
     device = x_BCFHW.device
-    attention = TeacherForcingAttention(stage.rotary_of(x_BCFHW), frames, chunk, copies, detach_clean=detach_history)
+    stream = stage.components.stream
+    attention = TeacherForcingAttention(
+        stage.rotary_of(x_BCFHW), frames, chunk, copies, detach_history, stream.window, stream.sink
+    )
     sequence = torch.cat([batch.conditions_BCFHW, history_BCFHW[:, :, :past], x_BCFHW], 2)
     timesteps = torch.cat([levels_BK.new_zeros(len(levels_BK), CONDITIONS + past), levels_BK], 1) * 1000
     roles = torch.tensor([REFERENCE_ROLE, GARMENT_ROLE] + [VIDEO_ROLE] * (past + copies * frames), device=device)

@@ -23,16 +23,13 @@ def chunk_scores(scores_BT: Tensor, chunk: int, temporal: int) -> Tensor:
     return per_latent.unflatten(1, (-1, chunk)).mean(2)
 
 
-def chunk_weights(scores_BT: Tensor, chunk: int, temporal: int, tau: float) -> Tensor:
+def chunk_weights(scores_BK: Tensor, tau: float) -> Tensor:
     """Weight of every chunk: softmax(-R / tau) over chunks, times their number (mean 1); METHOD section 5.
 
     Args:
-        scores_BT: reward per frame of a segment, 1 + temporal * (latents - 1) frames.
-        chunk: latent frames per chunk. temporal: frames per latent after the first.
-        tau: temperature, > 0; smaller concentrates on the worst chunk.
+        scores_BK: ``chunk_scores``. tau: temperature, > 0; smaller concentrates on the worst chunk.
 
     Returns:
         [B, chunks].
     """
-    per_chunk = chunk_scores(scores_BT, chunk, temporal)
-    return torch.softmax(-per_chunk / tau, 1) * per_chunk.shape[1]
+    return torch.softmax(-scores_BK / tau, 1) * scores_BK.shape[1]

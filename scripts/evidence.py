@@ -1,0 +1,301 @@
+"""Trains and judges the variants that the method is compared with: docs/evidence.md, tables (b) to (e).
+
+    quickchange world render --difficulty easy --size 48x64 --fps 24 --frames 33 --count 350 --out data/evidence
+    python scripts/evidence.py --data data/evidence
+
+Every run of every training seed lies in ``--runs``; started again, it goes on where it stopped. At the end it writes
+``benchmarks/evidence.json`` and ``benchmarks/evidence.md`` from whatever is finished. Needs the extra train.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from quickchange.bench.evidence import clip_figures, columns_of, pooled, stream_figures
+from quickchange.bench.protocol import Frames, held_out_seeds
+from quickchange.components import Components
+from quickchange.files import write_json_atomic, write_text_atomic
+from quickchange.model.transformer import WanTransformer
+from quickchange.train.concat import ConcatTransformer
+from quickchange.train.data import to_float
+from quickchange.train.plots import save_sheet, to_uint8
+from quickchange.train.run import LATENTS, run
+from quickchange.train.sampling import sample_teacher
+from quickchange.train.worn import open_rollout
+from quickchange.world import Clip, Renderer, render_clip, sample_spec
+
+log = logging.getLogger("evidence")
+Tables = dict[str, Any]
+JUDGED = 64  # held-out seeds
+CHUNKS = 6  # of judged streams: twice the clips that training has
+BATCH = 16
+NAIVE = 1e6  # a temperature at which all chunks weigh the same: plain DMD
+
+
+@dataclass(frozen=True)
+class Run:
+    """One stage to train. ``parts``: what of other runs' folders it needs, by run and name; ``init``: the run whose
+    teacher it starts from; ``options``: of the stage's table; ``judge``: "teacher", "stream" or nothing."""
+
+    name: str
+    stage: str
+    parts: tuple[tuple[str, str], ...] = ()
+    init: str | None = None
+    options: Tables = field(default_factory=dict)
+    judge: str | None = None
+
+
+CODEC = (("codec", "codec"), ("base", LATENTS))  # the first to need latents makes them
+STUDENT = (*CODEC, ("teacher", "sft"), ("forcing", "tf"))
+FINE = {"steps": 250, "learning_rate": 1e-3}
+RUNS = (
+    Run("codec", "vae"),
+    # What the pre-trained backbone is to the paper: an image-to-video model that knows nothing of garment images.
+    Run("base", "sft", CODEC[:1], options={"pairs": "matched", "drop_garment": 0.9}),
+    Run("teacher", "sft", CODEC, "base", FINE, "teacher"),
+    Run("attention", "sft", CODEC, "base", FINE | {"tuning": "attention"}, "teacher"),
+    Run("lora", "sft", CODEC, "base", FINE | {"tuning": "lora", "lora_rank": 16}, "teacher"),
+    Run("concat", "sft", CODEC, "base", FINE | {"conditioning": "channel_concat"}, "teacher"),
+    Run("matched", "sft", CODEC, "base", FINE | {"pairs": "matched"}, "teacher"),
+    Run("forcing", "tf", (*CODEC, ("teacher", "sft")), judge="stream"),
+    Run("dmd", "dmd", STUDENT, options={"tau": NAIVE}, judge="stream"),
+    *(Run(f"gr-dmd-{tau}", "dmd", STUDENT, options={"tau": tau}, judge="stream") for tau in (0.2, 0.3, 0.4, 0.5)),
+)
+STEPS = {"4": (1000.0, 750.0, 500.0, 250.0), "2": (1000.0, 500.0), "1": (1000.0,)}
+
+
+def as_toml(tables: Tables) -> str:
+    """TOML of nested tables whose values are numbers, texts, booleans and lists of them (JSON's form of these is
+    TOML's too)."""
+
+    def lines(table: Tables, path: str) -> Iterator[str]:
+        inner = {key: value for key, value in table.items() if isinstance(value, dict)}
+        yield from ([f"[{path}]"] if path else [])
+        yield from (f"{key} = {json.dumps(value)}" for key, value in table.items() if key not in inner)
+        for key, value in inner.items():
+            yield from lines(value, f"{path}.{key}" if path else key)
+
+    return "\n".join(lines(tables, "")) + "\n"
+
+
+def train(wanted: Run, config: Path, data: Path, root: Path, seed: int, device: str) -> Path:
+    """Trains a run unless it is finished; returns its folder."""
+    folder = root / wanted.name
+    marker = folder / "finished"
+    if marker.is_file():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for source, name in wanted.parts:
+        _share(root / source / name, folder / name)
+    tables = tomllib.loads(config.read_text(encoding="utf-8"))
+    tables["stages"][wanted.stage] |= wanted.options | {"seed": seed}
+    recipe = folder / "recipe.toml"
+    write_text_atomic(recipe, as_toml(tables))
+    init = root / wanted.init / "sft" / "model" if wanted.init else None
+    run(wanted.stage, recipe, data, folder, device=device, init=init)
+    marker.touch()
+    return folder
+
+
+def _share(source: Path, target: Path) -> None:
+    """Another run's file or folder, without a second copy on the disk."""
+    if target.exists():
+        return
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=os.link)
+    else:
+        os.link(source, target)
+
+
+@lru_cache(maxsize=2)
+def held_out_clips(width: int, height: int, frames: int) -> tuple[Clip, ...]:
+    """The judged clips, longer than any training clip, in one garment."""
+    renderer = Renderer(width, height)
+    seeds = tqdm(held_out_seeds(JUDGED), desc="render held-out clips", unit="clip", leave=False)
+    return tuple(render_clip(renderer, sample_spec(seed, "easy"), frames=frames, fps=24) for seed in seeds)
+
+
+def judged_clips(components: Components) -> tuple[tuple[Clip, ...], list[int]]:
+    """Clips at a model's size, and where the chunks of its streams end."""
+    stream, temporal = components.stream, components.codec.temporal
+    ends = [1 + temporal * (stream.chunk * (i + 1) - 1) for i in range(CHUNKS)]
+    return held_out_clips(stream.width, stream.height, ends[-1]), ends
+
+
+@torch.no_grad()
+def teacher_clips(components: Components, network: WanTransformer, clips: Sequence[Clip], latents: int) -> list[Frames]:
+    """Clips that a bidirectional network makes from the conditions of ``clips``."""
+    made: list[Frames] = []
+    codec = components.codec
+    for i in range(0, len(clips), BATCH):
+        some = clips[i : i + BATCH]
+        pair = [codec.encode(to_float(np.stack([x[None] for x in images]))).float()
+                for images in ([c.reference for c in some], [c.garment for c in some])]  # fmt: skip
+        words = [clip.prompt.dynamic for clip in some]
+        x = sample_teacher(network, components, torch.cat(pair, 2), words, frames=latents, guidance=2.0, seed=i)
+        made += [to_uint8(frames) for frames in codec.decode(x, codec.new_state())]
+    return made
+
+
+@torch.no_grad()
+def streamed_clips(components: Components, clips: Sequence[Clip]) -> list[Frames]:
+    """Streams of ``CHUNKS`` chunks from the conditions of ``clips``."""
+    made: list[Frames] = []
+    for i in range(0, len(clips), BATCH):
+        rollout, codec = open_rollout(components, clips[i : i + BATCH]), components.codec
+        generator, state = torch.Generator().manual_seed(i), codec.new_state()
+        chunks = [codec.decode(rollout.chunk(generator), state) for _ in range(CHUNKS)]
+        made += [to_uint8(frames) for frames in torch.cat(chunks, 2)]
+    return made
+
+
+def stream_columns(components: Components, sheet: Path) -> Tables:
+    """``chunk-N.figure`` per held-out seed."""
+    clips, ends = judged_clips(components)
+    made = streamed_clips(components, clips)
+    _sheet(clips, made, sheet)
+    rows = [stream_figures(clip, frames, ends) for clip, frames in zip(clips, made, strict=True)]
+    chunks = [columns_of([None if row is None else row[i] for row in rows]) for i in range(CHUNKS)]
+    found = {f"chunk-{i + 1}.{name}": list(column) for i, chunk in enumerate(chunks) for name, column in chunk.items()}
+    first = [clip_figures(clip, frames[: ends[0]]) for clip, frames in zip(clips, made, strict=True)]
+    return found | {name: list(column) for name, column in columns_of(first).items()}
+
+
+def teacher_columns(components: Components, folder: Path, sheet: Path) -> Tables:
+    """``clip_figures`` per held-out seed."""
+    concat = "channel_concat" in (folder / "recipe.toml").read_text(encoding="utf-8")
+    network = components.transformer
+    if concat:
+        network = ConcatTransformer.from_pretrained(folder / "sft" / "model" / "transformer")
+    clips, _ = judged_clips(components)
+    latents = 3 * components.stream.chunk
+    made = teacher_clips(components, network, clips, latents)
+    _sheet(clips, made, sheet)
+    return {name: list(column) for name, column in columns_of(list(map(clip_figures, clips, made))).items()}
+
+
+def _sheet(clips: Sequence[Clip], made: Sequence[Frames], path: Path, shown: int = 8) -> None:
+    """Per row: reference, garment, five frames made, five frames of truth."""
+    rows = []
+    for clip, frames in list(zip(clips, made, strict=True))[:shown]:
+        picks = np.linspace(0, len(frames) - 1, 5).round().astype(int)
+        rows.append([clip.reference, clip.garment, *frames[picks], *clip.frames[picks]])
+    save_sheet(rows, path)
+
+
+def once(path: Path, find: Callable[[], Tables]) -> Tables:
+    """What the file holds, or what is found now and kept there."""
+    if not path.is_file():
+        values = {name: [None if np.isnan(x) else round(float(x), 4) for x in row] for name, row in find().items()}
+        write_json_atomic(path, values)
+    found: Tables = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _components(folder: Path, stage: str) -> Components:
+    components = Components.from_pretrained(folder / stage / "model")
+    components.transformer.float().eval().requires_grad_(False)
+    return components
+
+
+def judge(wanted: Run, folder: Path) -> Tables | None:
+    """A finished run's figures per held-out seed."""
+    sheet = folder / "judged.png"
+    if wanted.judge == "teacher":
+        def find() -> Tables:
+            # A channel-concatenating network is no stream's: text encoder and codec are read beside another's.
+            home = folder.parent / "base" if "concat" in folder.name else folder
+            return teacher_columns(_components(home, wanted.stage), folder, sheet)
+    elif wanted.judge == "stream":
+        def find() -> Tables:
+            return stream_columns(_components(folder, wanted.stage), sheet)
+    else:
+        return None
+    return once(folder / "judged.json", find)
+
+
+def step_variants(model: Components, folder: Path) -> dict[str, Tables]:
+    """The same student in fewer denoising steps."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for name, timesteps in STEPS.items():
+        fewer = replace(model, stream=replace(model.stream, timesteps=timesteps))
+        path = folder / f"steps-{name}"
+        found[f"steps-{name}"] = once(path.with_suffix(".json"), lambda c=fewer, p=path: stream_columns(
+            c, p.with_suffix(".png")))  # type: ignore[misc]  # fmt: skip
+    return found
+
+
+def table(results: dict[str, list[Tables]]) -> tuple[Tables, str]:
+    """Means and intervals of every run and figure, as data and as Markdown."""
+    data: Tables = {}
+    lines = []
+    for name, seeds in results.items():
+        data[name] = {}
+        for figure in seeds[0]:
+            values = [[np.nan if x is None else x for x in seed[figure]] for seed in seeds]
+            mean, low, high = pooled(values)
+            data[name][figure] = {"mean": round(mean, 4), "low": round(low, 4), "high": round(high, 4), "n": len(seeds)}
+        shown = [f for f in seeds[0] if not f.startswith("chunk-") or f.split(".")[0] in ("chunk-3", "chunk-6")]
+        cells = [f"{f} {data[name][f]['mean']:.3g} ({data[name][f]['low']:.3g}-{data[name][f]['high']:.3g})"
+                 for f in shown]  # fmt: skip
+        lines.append(f"| {name} | {len(seeds)} | " + "; ".join(cells) + " |")
+    return data, "| run | training seeds | figures |\n|---|---|---|\n" + "\n".join(lines) + "\n"
+
+
+def report(results: dict[str, list[Tables]], out: Path) -> None:
+    """Writes what there is so far."""
+    if results:
+        data, text = table(results)
+        write_json_atomic(out / "evidence.json", data)
+        write_text_atomic(out / "evidence.md", text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=Path("configs/evidence.toml"))
+    parser.add_argument("--data", type=Path, default=Path("data/evidence"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/evidence"))
+    parser.add_argument("--model", type=Path, default=Path("models/mini"), help="for the number of steps, beside ours")
+    parser.add_argument("--seeds", type=int, default=3, help="training seeds")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks"))
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    results: dict[str, list[Tables]] = {}
+    jobs = [(seed, wanted) for seed in range(args.seeds) for wanted in RUNS]
+    bar = tqdm(jobs, desc="evidence", unit="run")
+    for seed, wanted in bar:
+        bar.set_postfix_str(f"{wanted.name}, seed {seed}")
+        root = args.runs / f"seed-{seed}"
+        folder = train(wanted, args.config, args.data, root, seed, args.device)
+        figures = judge(wanted, folder)
+        if figures is not None:
+            results.setdefault(wanted.name, []).append(figures)
+        if wanted.name.endswith("0.2"):
+            for name, values in step_variants(_components(folder, wanted.stage), folder / "steps").items():
+                results.setdefault(name, []).append(values)
+        report(results, args.out)
+    mini = Components.from_pretrained(args.model)
+    mini.transformer.float().eval().requires_grad_(False)
+    for name, values in step_variants(mini, args.runs / "mini").items():
+        results[f"{args.model.name}-{name}"] = [values]
+    report(results, args.out)
+
+
+if __name__ == "__main__":
+    main()
