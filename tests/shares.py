@@ -28,6 +28,7 @@ CPU = torch.device("cpu")
 OPTIONS: dict[str, dict[str, Any]] = {
     "sft": {},
     "muon": {"muon": 1e-3},
+    "concat": {"options": {"conditioning": "channel_concat"}},
     "tf": {"options": {"own_history": 0.5, "few_step_share": 0.5}},
     "dmd": {"options": {"critic_ratio": 2}},
 }

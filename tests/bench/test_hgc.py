@@ -137,7 +137,7 @@ def test_a_run_scores_reports_what_is_missing_and_writes_both_files(
     assert record["complete"] is False
     assert json.loads((out / "hgc.json").read_text()) == record
     text = (out / "hgc.md").read_text()
-    assert "musiq is missing" in text
+    assert "missing: musiq: weights not found" in text
     assert "2 of 240" in text
 
 

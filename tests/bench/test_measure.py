@@ -1,4 +1,4 @@
-"""Measures on painted frames whose right answer is known, and the ablation's book-keeping."""
+"""Measures on painted frames whose right answer is known, and what all benchmarks share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from quickchange.bench.ablate import SwitchResult, summary
 from quickchange.bench.measure import colour_error, erode, pose_step, silhouette
 from quickchange.bench.protocol import held_out_seeds, interval
 from quickchange.world.split import held_out
@@ -62,17 +61,3 @@ def test_interval_holds_the_median() -> None:
     middle, low, high = interval([1.0, 2.0, 3.0, 4.0, 100.0])
     assert middle == 3
     assert low <= middle <= high
-
-
-def result(variant: str, to_a: float, to_b: float) -> SwitchResult:
-    return SwitchResult(1, variant, 1.0, 50.0, to_a, to_b, 0.05, 0.02, 0.03)
-
-
-def test_summary_counts_changed_clothes() -> None:
-    results = [result("full", 40, 3), result("full", 5, 30), result("refresh", 2, 40)]
-    lines = summary(results, ("full", "refresh")).splitlines()
-    assert len(lines) == 4
-    assert "| full | 2 | 50% |" in lines[2]
-    assert "| refresh | 1 | 0% |" in lines[3]
-    with pytest.raises(ValueError, match="no seed"):
-        summary([], ("full",))

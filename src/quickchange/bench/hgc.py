@@ -267,7 +267,7 @@ def as_table(record: dict[str, Any]) -> str:
     count = len(record["samples"])
     notes = [f"\nThis run: {count} of {SAMPLES} samples; all other rows are the paper's own figures (H200).\n"]
     notes.append("Amp. has another unit than the paper's, FPS includes decoding; see bench/hgc.py and bench/judges.\n")
-    notes += [f"\n* {name} is missing: {reason}\n" for name, reason in record["missing"].items()]
+    notes += [f"\n* missing: {reason}\n" for name, reason in record["missing"].items()]
     notes += [f"\n* {name} could not judge {len(ids)} samples\n" for name, ids in record["failed"].items()]
     return head + "".join(lines) + "| **this run** | " + " | ".join(cells) + " |\n" + "".join(notes)
 

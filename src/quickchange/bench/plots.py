@@ -1,12 +1,13 @@
-"""The scorecard's plots, as PNG bytes."""
+"""Plots and pictures of the scorecard and the ablation, as PNG or JPEG bytes."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from quickchange.bench.metrics.base import Frames
 from quickchange.bench.score import TRUTH
@@ -61,6 +62,65 @@ def drift_plot(card: dict[str, Any]) -> bytes:
     axis.set_ylim(bottom=0)
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return _png(figure)
+
+
+def attention_plot(record: Mapping[str, Any]) -> bytes:
+    """Where attention rests before and after a switch, stacked; history lowest, with its interval and the share that it
+    would have if every token got the same.
+
+    Args:
+        record: what ``attention_record`` gives.
+    """
+    order = ("history", "garment", "reference", "itself")
+    colours = dict(zip(order, ("#b08d2c", "#c0563b", "#2a6f97", "#cccccc"), strict=True))
+    figure, axis = _new(8.4, 4.0)
+    places: list[float] = []
+    labels: list[str] = []
+    for number, (variant, moments) in enumerate(record.items()):
+        for turn, (moment, found) in enumerate(moments.items()):
+            place, bottom = number * (len(moments) + 0.8) + turn, 0.0
+            for name in order:
+                middle = found["share"][name][0]
+                axis.bar(place, middle, 0.8, bottom, color=colours[name], label=None if places else name)
+                if middle > 0.035:
+                    colour, at = "black" if name == "itself" else "white", bottom + middle / 2
+                    axis.text(place, at, f"{middle:.0%}", ha="center", va="center", fontsize=8, color=colour)
+                bottom += middle
+            _, low, high = found["share"]["history"]
+            axis.plot([place + 0.3] * 2, [low, high], color="#222222", linewidth=1.4)
+            even = found["seen"]["history"] / sum(found["seen"].values())
+            label = None if places else "history, if spread\nevenly over all tokens"
+            axis.plot([place - 0.48, place - 0.25], [even, even], color="black", linewidth=2, label=label)
+            places.append(place)
+            labels.append(moment.replace(" ", "\n"))
+        axis.text(places[-1] - (len(moments) - 1) / 2, 1.02, variant, ha="center", fontsize=10)
+    axis.set_xticks(places, labels, fontsize=8)
+    axis.set_ylim(0, 1)
+    axis.set_ylabel("share of self-attention")
+    handles, names = axis.get_legend_handles_labels()
+    axis.legend(handles[::-1], names[::-1], fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return _png(figure)
+
+
+def strips_picture(strips: Sequence[tuple[str, Frames]], titles: Mapping[int, str], columns: int = 10) -> bytes:
+    """Rows of ``columns`` frames, u8[H,W,3] and of one size, below each other, as JPEG.
+
+    Args:
+        strips: name, written at the left, and row. titles: by column, written above it.
+    """
+    margin, top = 110, 20
+    height, width = strips[0][1].shape[:2]
+    picture = Image.new("RGB", (margin + width, top + height * len(strips)), "white")
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
+    for column, title in titles.items():
+        draw.text((margin + column * width // columns + 2, top // 2), title, "black", font, "lm")
+    for row, (name, strip) in enumerate(strips):
+        at = top + row * height
+        picture.paste(Image.fromarray(strip), (margin, at))
+        draw.text((6, at + height // 2), name.replace("+", "\n+ ").replace("_", "\n"), "black", font, "lm")
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=82, optimize=True)
+    return buffer.getvalue()
 
 
 def picture_png(picture: Frames) -> bytes:

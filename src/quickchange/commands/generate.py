@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from quickchange.commands.folders import MODEL_VARIABLE, model_folder
 from quickchange.errors import InputError, ModelError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 DEMO_SECONDS = 6.0
 DEMO_SWITCHES = ((2.0, "garment_2.png"), (4.0, "garment_3.png"))
 DEMO_PROMPT = "The person slowly turns slightly to the right."
-MODEL_VARIABLE = "QUICKCHANGE_MODEL"
 
 
 def add_parser(commands: Any) -> None:
@@ -157,20 +156,3 @@ def _given(path: Path | None, bundled: Path | None, option: str, what: str) -> P
 def demo_folder() -> Path:
     """Where the bundled inputs lie: person.png and garment_1.png to garment_3.png."""
     return Path(str(files("quickchange").joinpath("assets", "demo")))
-
-
-def model_folder(given: Path | None) -> Path:
-    """The model directory to use: ``given``, else that of the environment, else the bundled one."""
-    bundled = Path(__file__).resolve().parents[3] / "models" / "mini"
-    folder = given or Path(os.environ.get(MODEL_VARIABLE) or bundled)
-    if not folder.is_dir():
-        raise InputError(f"no model directory at {folder}; give one with --model or ${MODEL_VARIABLE}")
-    return folder
-
-
-def parser_folder(given: Path | None) -> Path:
-    """The parser's folder: ``given``, else the bundled one."""
-    folder = given or Path(__file__).resolve().parents[3] / "models" / "parser"
-    if not (folder / "config.json").is_file():
-        raise InputError(f"no parser at {folder}; give a folder with config.json and weights with --parser")
-    return folder

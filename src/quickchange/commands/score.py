@@ -1,22 +1,24 @@
-"""``quickchange score``: the scorecard of a model on held-out seeds, with a report."""
+"""``quickchange score``: the scorecard of a model on held-out seeds, with a report; or the paper's own metrics."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quickchange.commands.generate import model_folder
+from quickchange.commands.folders import MODEL_VARIABLE, PARSER_VARIABLE, model_folder, parser_folder
 from quickchange.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from quickchange.bench.score import Reader
+    from quickchange.studio import Studio
 
-PARSER_VARIABLE = "QUICKCHANGE_PARSER"
+# What belongs to one of the two protocols only.
+OF_SCORECARD = ("quick", "parser", "seeds", "variants", "drift", "difficulty")
+OF_PAPER = ("judges", "samples")
 
 
 def add_parser(commands: Any) -> None:
@@ -25,47 +27,45 @@ def add_parser(commands: Any) -> None:
         "score",
         help="quality of a model on held-out seeds, with intervals and a report",
         description="Streams held-out people of the generated world, switches their clothes, and measures. Writes "
-        "score.json, report.html; docs/scorecard.md says what every figure means. Needs OpenGL (Mesa).",
+        "score.json, report.html; docs/scorecard.md says what every figure means. Needs OpenGL (Mesa). With "
+        "--hgc-bench: the paper's benchmark and metrics instead; writes hgc.json, hgc.md.",
         allow_abbrev=False,
     )
-    parser.add_argument("--quick", action="store_true", help="two seeds, short streams: a look, not a measurement")
-    parser.add_argument("--model", type=Path, help="model directory (default: as in generate)")
-    parser.add_argument(
-        "--parser", type=Path, help=f"parser directory (default: ${PARSER_VARIABLE}, else models/parser)"
-    )
-    parser.add_argument("--seeds", type=int, help="held-out seeds (default: 32; 2 with --quick)")
-    parser.add_argument("--variants", metavar="A,B,...", help="switch variants; quality is judged on the first")
-    parser.add_argument(
-        "--drift", type=int, metavar="FRAMES", help="length of the long streams (default: 1000; 0: none)"
-    )
-    parser.add_argument("--difficulty", choices=("easy", "full"), default="easy", help="(default: %(default)s)")
+    parser.add_argument("--model", type=Path, help=f"model directory (default: ${MODEL_VARIABLE}, else models/mini)")
     parser.add_argument("--out", type=Path, default=Path("out/score"), help="(default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (default: auto)")
-    parser.add_argument("--json", action="store_true", help="print the scorecard as JSON on stdout, and nothing else")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout, and nothing else")
+    card = parser.add_argument_group("scorecard")
+    card.add_argument("--quick", action="store_true", help="two seeds, short streams: a look, not a measurement")
+    card.add_argument("--parser", type=Path, help=f"parser directory (default: ${PARSER_VARIABLE}, else models/parser)")
+    card.add_argument("--seeds", type=int, help="held-out seeds (default: 32; 2 with --quick)")
+    card.add_argument("--variants", metavar="A,B,...", help="switch variants; quality is judged on the first")
+    card.add_argument("--drift", type=int, metavar="FRAMES", help="length of the long streams (default: 1000; 0: none)")
+    card.add_argument("--difficulty", choices=("easy", "full"), help="of the world (default: easy)")
+    paper = parser.add_argument_group(
+        "the paper's metrics",
+        "Weights of judges are looked for below $QUICKCHANGE_WEIGHTS; endpoints of qalign and vlm in "
+        "$QUICKCHANGE_QALIGN_URL and _MODEL, $QUICKCHANGE_VLM_URL and _MODEL (and _KEY). Nothing is downloaded; what "
+        "is missing is named.",
+    )
+    paper.add_argument("--hgc-bench", type=Path, metavar="DIR", help="folder of HGC-Bench: runs its 240 samples")
+    paper.add_argument("--judges", metavar="A,B,...", help="arcface, gme, amplitude, qalign, musiq, vlm (default: all)")
+    paper.add_argument("--samples", type=int, metavar="N", help="only the first so many samples")
     parser.set_defaults(run=run)
-
-
-def parser_folder(given: Path | None) -> Path:
-    """The parser's directory: ``given``, else that of the environment, else the bundled one; InputError if missing."""
-    bundled = Path(__file__).resolve().parents[3] / "models" / "parser"
-    folder = given or Path(os.environ.get(PARSER_VARIABLE) or bundled)
-    if not (folder / "config.json").is_file():
-        raise InputError(f"no parser at {folder}; give a folder that has one with --parser or ${PARSER_VARIABLE}")
-    return folder
-
-
-def load_reader(folder: Path, device: str) -> Reader:
-    """The parser network of a folder as a function from frames to a reading; InputError where it is not whole."""
-    from quickchange.model.parser import PersonParser
-
-    try:
-        return PersonParser.from_pretrained(folder).to(device).read
-    except (FileNotFoundError, ValueError) as error:
-        raise InputError(f"{folder} is not a whole parser directory: {error}") from error
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, write the report and print; 0 when done."""
+    paper = args.hgc_bench is not None
+    for name in OF_SCORECARD if paper else OF_PAPER:
+        value = getattr(args, name)
+        if value is not None and value is not False:  # --drift 0 is given, too
+            raise InputError(f"--{name} {'does not go' if paper else 'goes only'} with --hgc-bench")
+    return run_paper(args) if paper else run_scorecard(args)
+
+
+def run_scorecard(args: argparse.Namespace) -> int:
+    """The scorecard on held-out seeds."""
     if args.seeds is not None and args.seeds < 1:
         raise InputError(f"--seeds is {args.seeds}; it must be at least 1")
     model, reader_folder = model_folder(args.model), parser_folder(args.parser)
@@ -81,7 +81,6 @@ def run(args: argparse.Namespace) -> int:
     from quickchange.cache import VARIANTS as KNOWN
     from quickchange.commands.device import usable_device
     from quickchange.files import write_text_atomic
-    from quickchange.studio import Studio
 
     variants = tuple(args.variants.split(",")) if args.variants else None
     unknown = [name for name in variants or () if name not in KNOWN]
@@ -95,11 +94,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(str(error)) from error
     device = usable_device(args.device)
     read = load_reader(reader_folder, device)
-    try:
-        studio = Studio.from_pretrained(model, device=device, warm=False)
-    except (FileNotFoundError, ModelError) as error:
-        raise InputError(f"{model} cannot be used: {error}") from error
-    rows = measure(studio, read, settings)
+    rows = measure(load_studio(model, device), read, settings)
     card = scorecard(rows, settings, model.name)
     args.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(card, indent=2, allow_nan=False) + "\n"
@@ -111,3 +106,47 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(as_text(card))
         sys.stdout.write(f"report: {args.out / 'report.html'}\n")
     return 0
+
+
+def run_paper(args: argparse.Namespace) -> int:
+    """The paper's metrics on HGC-Bench, with those judges that can work."""
+    if args.samples is not None and args.samples < 1:
+        raise InputError(f"--samples is {args.samples}; it must be at least 1")
+    model = model_folder(args.model)
+
+    from quickchange.bench.hgc import as_table, parse_judges, read_samples, run_hgc
+    from quickchange.bench.judges import open_judges
+    from quickchange.commands.device import usable_device
+
+    names = parse_judges(args.judges)
+    if not names:
+        raise InputError("--judges names none")
+    read_samples(args.hgc_bench)  # whether it can be used shall be said before a model is loaded
+    device = usable_device(args.device)
+    judges, missing = open_judges(names, device)
+    if not judges:
+        raise InputError("no judge can work: " + "; ".join(missing.values()))
+    # The missing are named again, so that the results have their reasons.
+    record = run_hgc(load_studio(model, device), args.hgc_bench, args.out, [*judges, *missing], args.samples)
+    sys.stdout.write((args.out / "hgc.json").read_text(encoding="utf-8") if args.json else as_table(record))
+    return 0
+
+
+def load_reader(folder: Path, device: str) -> Reader:
+    """The parser network of a folder as a function from frames to a reading; InputError where it is not whole."""
+    from quickchange.model.parser import PersonParser
+
+    try:
+        return PersonParser.from_pretrained(folder).to(device).read
+    except (FileNotFoundError, ValueError) as error:
+        raise InputError(f"{folder} is not a whole parser directory: {error}") from error
+
+
+def load_studio(model: Path, device: str) -> Studio:
+    """The model of a directory; InputError where it is not whole."""
+    from quickchange.studio import Studio as RealStudio
+
+    try:
+        return RealStudio.from_pretrained(model, device=device, warm=False)
+    except (FileNotFoundError, ModelError) as error:
+        raise InputError(f"{model} cannot be used: {error}") from error

@@ -32,6 +32,7 @@ class ConcatTransformer(WanTransformer):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(replace(config, in_channels=3 * config.in_channels, channel_std=None))
+        self.in_context_config = config
         std = config.channel_std
         self.register_buffer("latent_std", None if std is None else torch.tensor(std)[:, None, None, None])
 

@@ -129,7 +129,7 @@ def whole_copy(module: nn.Module) -> nn.Module:
     state = {key: full(value).cpu() for key, value in module.state_dict().items()}
     kind: Any = next(c for c in type(module).__mro__ if not issubclass(c, FSDPModule))
     with torch.device("meta"):
-        copy: nn.Module = kind(module.config)
+        copy: nn.Module = kind(getattr(module, "in_context_config", module.config))  # what a ConcatTransformer takes
     copy.load_state_dict(state, assign=True)
     if hasattr(copy, "tie_weights"):
         copy.tie_weights()

@@ -57,7 +57,7 @@ def open_judges(names: Sequence[str], device: str = "cpu") -> tuple[list[Judge],
         try:
             judges.append(kind(device))
         except ModuleNotFoundError as error:
-            missing[name] = f"needs {error.name}; install it with: pip install 'quickchange[judges]'"
+            missing[name] = f"{name}: needs {error.name}; install it with: pip install 'quickchange[judges]'"
         except InputError as error:
             missing[name] = str(error)
     return judges, missing

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import cv2
@@ -49,6 +50,7 @@ class Endpoint:
 
         Raises:
             InputError: address or model is not set; says what for.
+            ModuleNotFoundError: httpx2 is not installed.
         """
         url, model = os.environ.get(f"{prefix}_URL", ""), os.environ.get(f"{prefix}_MODEL", "")
         if not url or not model:
@@ -58,6 +60,7 @@ class Endpoint:
             )
         if not url.startswith(("http://", "https://")):
             raise InputError(f"{prefix}_URL is {url!r}; expected an address that starts with http:// or https://")
+        import_module("httpx2")  # what is missing shall be said before the first stream
         return Endpoint(url=url.rstrip("/"), model=model, key=os.environ.get(f"{prefix}_KEY", ""))
 
     def ask(self, content: Sequence[dict[str, Any]], **options: Any) -> dict[str, Any]:

@@ -19,7 +19,8 @@ BLUR = 2.0  # pixels, of a picture 96 wide
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A case whose stream is the truth itself, and true shots of the same length that differ from it in one thing."""
+    """A case whose stream is the truth itself, and true shots that differ from it in one thing. That of another person
+    may be shorter."""
 
     case: Case
     other_garment: Shot
@@ -92,13 +93,13 @@ def _flickering(shot: Shot) -> Shot:
 
 
 def no_switch(case: SwitchCase) -> SwitchCase:
-    """The old garment goes on."""
-    return replace(case, after=case.before)
+    """The old garment goes on, in the motion that the truth has after the switch."""
+    return replace(case, after=case.old[-len(case.after) :])
 
 
 def cut_back(case: SwitchCase) -> SwitchCase:
-    """The new garment is worn in the pose in which the stream began."""
-    return replace(case, after=case.new)
+    """The new garment is worn in the pose in which the stream began: ``new`` must be the whole truth in it."""
+    return replace(case, after=case.new[: len(case.after)])
 
 
 def shuffled_before(case: SwitchCase) -> SwitchCase:

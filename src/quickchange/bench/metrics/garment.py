@@ -106,7 +106,8 @@ METRICS: tuple[Metric[Case], ...] = (
     Metric(
         "garment_colour",
         "CIEDE2000 between the three dominant colours (k-means in L\\*a\\*b\\*) of the worn region and those of the "
-        "truth's: each to its nearest, weighted by shares, mean of both directions",
+        "truth's: each to its nearest, weighted by shares, mean of both directions; "
+        f"{NOTHING_WORN:g} where nothing is worn",
         f"0..{NOTHING_WORN:g}",
         "lower",
         "wrong garment",

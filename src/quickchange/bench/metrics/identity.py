@@ -78,7 +78,10 @@ def likeness(first: Floats, second: Floats, mask: NDArray[np.bool_]) -> float:
 
 
 def similarity(shot: Shot, reference: Shot) -> float:
-    """Mean likeness of the sampled frames' heads to the reference's, best of small shifts; heads not found count 0."""
+    """Mean likeness of the sampled frames' heads to the reference's, best of small shifts; heads not found count 0.
+
+    nan where the reference shows no head.
+    """
     own = crop(reference, 0, reference)
     if own is None or not own[1].any():
         return float("nan")
@@ -95,7 +98,10 @@ def similarity(shot: Shot, reference: Shot) -> float:
 
 def identity(case: Case) -> float:
     true = case.once("identity", lambda: similarity(case.truth, case.reference))
-    return min(1.0, similarity(case.shown, case.reference) / max(true, 1e-6))
+    # Not even the truth shows the reference's head: a stream cannot be blamed, nor praised.
+    if not true > 0:
+        return float("nan")
+    return min(1.0, similarity(case.shown, case.reference) / true)
 
 
 METRICS: tuple[Metric[Case], ...] = (

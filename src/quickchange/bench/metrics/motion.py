@@ -33,9 +33,18 @@ def amplitude(shot: Shot) -> float:
     return float(np.mean(lengths)) / shot.frames.shape[1] if lengths else float("nan")
 
 
+def over_truth(shown: float, true: float) -> float:
+    """``shown / true``; nan where the truth has none, 0 where the stream has lost the person."""
+    if not true > 0:
+        return float("nan")
+    return shown / true if np.isfinite(shown) else 0.0
+
+
 def amplitude_ratio(case: Case) -> float:
+    if len(case.shown) < 2:
+        return float("nan")
     true = case.once("amplitude", lambda: amplitude(case.truth))
-    return amplitude(case.shown) / true if true > 0 else float("nan")
+    return over_truth(amplitude(case.shown), true)
 
 
 def smoothness(case: Case) -> float:
@@ -70,13 +79,13 @@ def edge_strength(shot: Shot) -> float:
 
 def sharpness(case: Case) -> float:
     true = case.once("edges", lambda: edge_strength(case.truth))
-    return edge_strength(case.shown) / true if true > 0 else float("nan")
+    return over_truth(edge_strength(case.shown), true)
 
 
 METRICS: tuple[Metric[Case], ...] = (
     Metric(
         "amplitude_ratio",
-        "mean optical flow inside the person, over the truth's for the same prompt",
+        "mean optical flow inside the person, over the truth's for the same prompt; 0 where the person is lost",
         "0..",
         "near 1",
         "frozen",
@@ -94,7 +103,7 @@ METRICS: tuple[Metric[Case], ...] = (
     ),
     Metric(
         "sharpness",
-        "mean absolute Laplacian of lightness inside the person, over the truth's",
+        "mean absolute Laplacian of lightness inside the person, over the truth's; 0 where the person is lost",
         "0..",
         "near 1",
         "blurred",

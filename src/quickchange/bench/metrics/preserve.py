@@ -49,7 +49,7 @@ def similarity(shot: Shot, reference: Shot, region: str) -> float:
 
 
 def region_kept(region: str) -> Callable[[Case], float]:
-    """A measure: similarity of a region to the reference, over the truth's; nan where the reference hardly has it."""
+    """A measure: similarity of a region to the reference, over the truth's; nan where either hardly has it."""
 
     def measure(case: Case) -> float:
         areas = region_of(case.truth.reading, region).sum((1, 2))
@@ -58,8 +58,10 @@ def region_kept(region: str) -> Callable[[Case], float]:
         if region_of(case.shown.reading, region).sum((1, 2)).mean() < LEAST_SHARE * areas.mean():
             return 0.0
         true = case.once(f"preserve {region}", lambda: similarity(case.truth, case.reference, region))
+        if true <= 0:
+            return float("nan")
         own = case.once_shown(f"preserve {region}", lambda: similarity(case.shown, case.reference, region))
-        return min(1.0, own / max(true, 1e-6))
+        return min(1.0, own / true)
 
     return measure
 

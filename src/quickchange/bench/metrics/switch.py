@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from quickchange.bench.measure import Lab
 from quickchange.bench.metrics.base import Metric, Shot
-from quickchange.bench.metrics.garment import SAME_COLOUR
+from quickchange.bench.metrics.garment import NOTHING_WORN, SAME_COLOUR
 from quickchange.bench.metrics.preserve import background_change
-from quickchange.bench.metrics.regions import LEAST_PIXELS, as_lab, inner
+from quickchange.bench.metrics.regions import LEAST_PIXELS, VISIBLE_DETAIL, as_lab, inner
 from quickchange.world.body import Body
 from quickchange.world.camera import window
 from quickchange.world.colour import lab_difference
@@ -63,15 +63,22 @@ def success(case: SwitchCase) -> float:
 
 def colour_error_after(case: SwitchCase) -> float:
     found, new = worn_colour(case.after[: case.first_chunk]), worn_colour(case.new)
-    return float("nan") if found is None or new is None else lab_difference(found, new)
+    if new is None:
+        return float("nan")
+    return NOTHING_WORN if found is None else lab_difference(found, new)
 
 
 def progress(case: SwitchCase) -> NDArray[np.float64] | None:
-    """Per frame after the switch, how far the worn colour has come from what the stream wore to the true new one."""
+    """Per frame after the switch, how far the worn colour has come from what the stream wore to the true new one.
+
+    None where there is no way to go: no garment was worn, or one of the new colour already.
+    """
     start, new = worn_colour(case.before[-case.first_chunk :]), worn_colour(case.new)
     if start is None or new is None:
         return None
     way = np.subtract(new, start)
+    if np.linalg.norm(way) < VISIBLE_DETAIL:
+        return None
     found = [worn_colour(case.after[t : t + 1]) for t in range(len(case.after))]
     return np.array([0.0 if c is None else float(np.subtract(c, start) @ way / (way @ way)) for c in found])
 
@@ -129,8 +136,9 @@ METRICS: tuple[Metric[SwitchCase], ...] = (
     ),
     Metric(
         "colour_error",
-        "CIEDE2000 between the mean worn colour of the first chunk after the switch and the true new one",
-        "0..100",
+        f"CIEDE2000 between the mean worn colour of the first chunk after the switch and the true new one; "
+        f"{NOTHING_WORN:g} where nothing is worn",
+        f"0..{NOTHING_WORN:g}",
         "lower",
         "no switch",
         colour_error_after,
