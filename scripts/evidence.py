@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from quickchange.bench.evidence import clip_figures, columns_of, pooled, stream_figures
+from quickchange.bench.evidence import as_markdown, clip_figures, columns_of, stream_figures, summarise
 from quickchange.bench.protocol import Frames, held_out_seeds
 from quickchange.components import Components
 from quickchange.files import write_json_atomic, write_text_atomic
@@ -65,7 +65,7 @@ FINE = {"steps": 250, "learning_rate": 1e-3}
 RUNS = (
     Run("codec", "vae"),
     # What the pre-trained backbone is to the paper: an image-to-video model that knows nothing of garment images.
-    Run("base", "sft", CODEC[:1], options={"pairs": "matched", "drop_garment": 0.9}),
+    Run("base", "sft", CODEC[:1], options={"pairs": "matched", "drop_garment": 0.9}, judge="teacher"),
     Run("teacher", "sft", CODEC, "base", FINE, "teacher"),
     Run("attention", "sft", CODEC, "base", FINE | {"tuning": "attention"}, "teacher"),
     Run("lora", "sft", CODEC, "base", FINE | {"tuning": "lora", "lora_rank": 16}, "teacher"),
@@ -146,7 +146,7 @@ def teacher_clips(components: Components, network: WanTransformer, clips: Sequen
         pair = [codec.encode(to_float(np.stack([x[None] for x in images]))).float()
                 for images in ([c.reference for c in some], [c.garment for c in some])]  # fmt: skip
         words = [clip.prompt.dynamic for clip in some]
-        x = sample_teacher(network, components, torch.cat(pair, 2), words, frames=latents, guidance=2.0, seed=i)
+        x = sample_teacher(network, components, torch.cat(pair, 2), words, frames=latents, seed=i)
         made += [to_uint8(frames) for frames in codec.decode(x, codec.new_state())]
     return made
 
@@ -240,29 +240,17 @@ def step_variants(model: Components, folder: Path) -> dict[str, Tables]:
     return found
 
 
-def table(results: dict[str, list[Tables]]) -> tuple[Tables, str]:
-    """Means and intervals of every run and figure, as data and as Markdown."""
-    data: Tables = {}
-    lines = []
-    for name, seeds in results.items():
-        data[name] = {}
-        for figure in seeds[0]:
-            values = [[np.nan if x is None else x for x in seed[figure]] for seed in seeds]
-            mean, low, high = pooled(values)
-            data[name][figure] = {"mean": round(mean, 4), "low": round(low, 4), "high": round(high, 4), "n": len(seeds)}
-        shown = [f for f in seeds[0] if not f.startswith("chunk-") or f.split(".")[0] in ("chunk-3", "chunk-6")]
-        cells = [f"{f} {data[name][f]['mean']:.3g} ({data[name][f]['low']:.3g}-{data[name][f]['high']:.3g})"
-                 for f in shown]  # fmt: skip
-        lines.append(f"| {name} | {len(seeds)} | " + "; ".join(cells) + " |")
-    return data, "| run | training seeds | figures |\n|---|---|---|\n" + "\n".join(lines) + "\n"
+def columns_from(stored: Tables) -> dict[str, list[float]]:
+    """JSON's null as nan."""
+    return {name: [np.nan if x is None else x for x in column] for name, column in stored.items()}
 
 
 def report(results: dict[str, list[Tables]], out: Path) -> None:
     """Writes what there is so far."""
     if results:
-        data, text = table(results)
-        write_json_atomic(out / "evidence.json", data)
-        write_text_atomic(out / "evidence.md", text)
+        data = summarise({name: [columns_from(seed) for seed in seeds] for name, seeds in results.items()})
+        write_json_atomic(out / "evidence.json", {"judged": held_out_seeds(JUDGED), "runs": data})
+        write_text_atomic(out / "evidence.md", as_markdown(data, (1, CHUNKS // 2, CHUNKS)))
 
 
 def main() -> None:

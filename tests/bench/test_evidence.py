@@ -8,7 +8,18 @@ import cv2
 import numpy as np
 import pytest
 
-from quickchange.bench.evidence import clip_figures, columns_of, garment_region, pooled, psnr, stream_figures
+from quickchange.bench.evidence import (
+    CLIP_FIGURES,
+    STREAM_FIGURES,
+    as_markdown,
+    clip_figures,
+    columns_of,
+    garment_region,
+    pooled,
+    psnr,
+    stream_figures,
+    summarise,
+)
 from quickchange.world import Clip, Renderer, render_clip, sample_spec
 
 ENDS = (9, 21)
@@ -76,3 +87,17 @@ def test_training_seeds_that_disagree_widen_the_interval() -> None:
     assert apart[2] - apart[1] > 3 * (same[2] - same[1])
     assert pooled([[1.0, math.nan], [3.0, math.nan]])[0] == 2
     assert all(math.isnan(value) for value in pooled([[math.nan]]))
+
+
+def test_tables_tell_teachers_from_streams(clip: Clip) -> None:
+    assert set(clip_figures(clip, clip.frames) or {}) == set(CLIP_FIGURES)
+    assert set((stream_figures(clip, clip.frames, ENDS) or [{}])[0]) == set(STREAM_FIGURES)
+    teacher = {name: [1.0, 2.0] for name in CLIP_FIGURES}
+    stream = {f"chunk-{i}.{name}": [float(i)] for name in STREAM_FIGURES for i in (1, 3)}
+    summary = summarise({"full": [teacher, teacher], "dmd": [stream | teacher]})
+    assert summary["full"]["garment"] == {"mean": 1.5, "low": 1.0, "high": 2.0, "n": 2}
+    text = as_markdown(summary, (1, 3))
+    assert "| full | 2 | 1.5 (1 to 2) |" in text
+    assert "| dmd | 1 | 1 (1 to 1) | 3 (3 to 3) |" in text
+    assert text.count("| full |") == 1
+    assert text.count("| dmd |") == len(STREAM_FIGURES)

@@ -18,7 +18,11 @@ from quickchange.world import Clip, Label
 from quickchange.world.colour import lab_difference
 
 SMALLEST_REGION = 12  # pixels
+CLIP_FIGURES = ("garment", "worn", "pattern", "kept", "motion")
+STREAM_FIGURES = ("garment", "backdrop", "grain", "detail", "motion")
 Row = dict[str, float]
+Columns = dict[str, list[float]]
+Summary = dict[str, dict[str, dict[str, float]]]
 
 
 def garment_region(clip: Clip, part: slice) -> Mask:
@@ -144,3 +148,40 @@ def columns_of(rows: Sequence[Mapping[str, float] | None]) -> dict[str, NDArray[
     if names is None:
         raise ValueError("no held-out seed shows enough of the garment; judge more seeds")
     return {name: np.array([np.nan if row is None else row[name] for row in rows]) for name in names}
+
+
+def summarise(runs: Mapping[str, Sequence[Columns]]) -> Summary:
+    """Mean, interval (``low``, ``high``) and number of training seeds ``n`` of every run and figure.
+
+    Args:
+        runs: by name, for every training seed its figures over held-out seeds.
+    """
+    found: Summary = {}
+    for name, seeds in runs.items():
+        found[name] = {}
+        for figure in seeds[0]:
+            mean, low, high = (round(x, 4) for x in pooled([seed[figure] for seed in seeds]))
+            found[name][figure] = {"mean": mean, "low": low, "high": high, "n": len(seeds)}
+    return found
+
+
+def as_markdown(summary: Summary, chunks: Sequence[int]) -> str:
+    """A table of the clips that teachers make, then one per figure of streams, after each of ``chunks``.
+
+    Streams are runs that have figures named ``chunk-N.figure``.
+    """
+    streams = {name: run for name, run in summary.items() if f"chunk-{chunks[0]}.{STREAM_FIGURES[0]}" in run}
+    teachers = {name: run for name, run in summary.items() if name not in streams}
+    parts = [_table("Clips of teachers", teachers, CLIP_FIGURES, CLIP_FIGURES)] if teachers else []
+    for figure in STREAM_FIGURES if streams else ():
+        columns = [f"chunk-{number}.{figure}" for number in chunks]
+        parts.append(_table(f"Streams: {figure}", streams, columns, [f"chunk {number}" for number in chunks]))
+    return "\n".join(parts)
+
+
+def _table(title: str, runs: Summary, columns: Sequence[str], labels: Sequence[str]) -> str:
+    lines = [title, "", f"| run | training seeds | {' | '.join(labels)} |", "|" + "---|" * (len(labels) + 2)]
+    for name, run in runs.items():
+        cells = [f"{run[c]['mean']:.3g} ({run[c]['low']:.3g} to {run[c]['high']:.3g})" for c in columns]
+        lines.append(f"| {name} | {run[columns[0]]['n']:.0f} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
