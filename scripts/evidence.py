@@ -23,12 +23,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from quickchange.bench.evidence import as_markdown, clip_figures, columns_of, stream_figures, summarise
+from quickchange.bench.plots import strips_picture
 from quickchange.bench.protocol import Frames, held_out_seeds
 from quickchange.components import Components
-from quickchange.files import write_json_atomic, write_text_atomic
+from quickchange.files import atomic_path, write_json_atomic, write_text_atomic
 from quickchange.model.transformer import WanTransformer
 from quickchange.train.concat import ConcatTransformer
 from quickchange.train.data import to_float
@@ -43,6 +45,7 @@ Tables = dict[str, Any]
 JUDGED = 64  # held-out seeds
 CHUNKS = 6  # of judged streams: twice the clips that training has
 BATCH = 16
+SHEET_ROWS = 8
 NAIVE = 1e6  # a temperature at which all chunks weigh the same: plain DMD
 
 
@@ -188,7 +191,7 @@ def teacher_columns(components: Components, folder: Path, sheet: Path) -> Tables
     return {name: list(column) for name, column in columns_of(list(map(clip_figures, clips, made))).items()}
 
 
-def _sheet(clips: Sequence[Clip], made: Sequence[Frames], path: Path, shown: int = 8) -> None:
+def _sheet(clips: Sequence[Clip], made: Sequence[Frames], path: Path, shown: int = SHEET_ROWS) -> None:
     """Per row: reference, garment, five frames made, five frames of truth."""
     rows = []
     for clip, frames in list(zip(clips, made, strict=True))[:shown]:
@@ -240,6 +243,22 @@ def step_variants(model: Components, folder: Path) -> dict[str, Tables]:
     return found
 
 
+def picture(root: Path, kind: str, path: Path, people: Sequence[int] = (1, 3)) -> None:
+    """Two held-out people as every run of one training seed shows them, beside the truth."""
+    strips = []
+    for person in people:
+        for wanted in RUNS:
+            sheet = root / wanted.name / "judged.png"
+            if wanted.judge == kind and sheet.is_file():
+                rows = np.asarray(Image.open(sheet).convert("RGB"))
+                row = rows[person * rows.shape[0] // SHEET_ROWS :][: rows.shape[0] // SHEET_ROWS]
+                strips.append((wanted.name, row))
+    if strips:
+        titles = {0: "reference", 1: "garment", 2: "generated", 7: "truth"}
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(strips_picture(strips, titles, columns=12))
+
+
 def columns_from(stored: Tables) -> dict[str, list[float]]:
     """JSON's null as nan."""
     return {name: [np.nan if x is None else x for x in column] for name, column in stored.items()}
@@ -261,6 +280,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("models/mini"), help="for the number of steps, beside ours")
     parser.add_argument("--seeds", type=int, default=3, help="training seeds")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"))
+    parser.add_argument("--pictures", type=Path, default=Path("docs"))
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -283,6 +303,8 @@ def main() -> None:
     for name, values in step_variants(mini, args.runs / "mini").items():
         results[f"{args.model.name}-{name}"] = [values]
     report(results, args.out)
+    for kind in ("teacher", "stream"):
+        picture(args.runs / "seed-0", kind, args.pictures / f"evidence-{kind}s.jpg")
 
 
 if __name__ == "__main__":
