@@ -34,7 +34,7 @@ def test_the_truth_is_ideal(clip: Clip) -> None:
     found = clip_figures(clip, clip.frames)
     assert found is not None
     assert found["garment"] == pytest.approx(0, abs=1e-6)
-    assert (found["worn"], found["motion"]) == (1, 1)
+    assert (found["worn"], found["change"]) == (1, 1)
     assert min(found["pattern"], found["kept"]) > 70
 
 
@@ -42,7 +42,7 @@ def test_the_old_garment_is_not_the_new_one(clip: Clip) -> None:
     still = np.repeat(clip.reference[None], len(clip.frames), 0)
     found = clip_figures(clip, still)
     assert found is not None
-    assert (found["worn"], found["motion"]) == (0, 0)
+    assert (found["worn"], found["change"]) == (0, 0)
     assert found["garment"] > 5
     assert found["kept"] > 30  # all but the garment is as it was
 

@@ -18,8 +18,8 @@ from quickchange.world import Clip, Label
 from quickchange.world.colour import lab_difference
 
 SMALLEST_REGION = 12  # pixels
-CLIP_FIGURES = ("garment", "worn", "pattern", "kept", "motion")
-STREAM_FIGURES = ("garment", "backdrop", "grain", "detail", "motion")
+CLIP_FIGURES = ("garment", "worn", "pattern", "kept", "change")
+STREAM_FIGURES = ("garment", "backdrop", "grain", "detail", "change")
 Row = dict[str, float]
 Columns = dict[str, list[float]]
 Summary = dict[str, dict[str, dict[str, float]]]
@@ -48,7 +48,7 @@ def detail(frames: Frames) -> float:
     return float((np.abs(np.diff(grey, axis=1)).mean() + np.abs(np.diff(grey, axis=2)).mean()) / 2)
 
 
-def motion(frames: Frames) -> float:
+def change(frames: Frames) -> float:
     """Mean absolute difference of neighbouring frames, in grey levels."""
     return float(np.abs(np.diff(frames.astype(np.float32).mean(3), axis=0)).mean())
 
@@ -60,7 +60,7 @@ def clip_figures(clip: Clip, made: Frames) -> Row | None:
     * ``worn``: 1 where that is nearer to the target than to the reference's own garment.
     * ``pattern``: PSNR of the garment's region in the first frame, dB. Higher is better.
     * ``kept``: PSNR of everything that is not garment in the first frame, dB. Higher is better.
-    * ``motion``: change between frames in units of the truth's; best near 1.
+    * ``change``: difference between neighbouring frames in units of the truth's; flicker counts; best near 1.
     """
     part = slice(0, len(made))
     region = garment_region(clip, part)
@@ -76,7 +76,7 @@ def clip_figures(clip: Clip, made: Frames) -> Row | None:
         "worn": float(garment < lab_difference(shown, own)),
         "pattern": psnr(made[0], clip.frames[0], np.asarray(first)),
         "kept": psnr(made[0], clip.frames[0], np.asarray(rest)),
-        "motion": motion(made) / max(motion(clip.frames[part]), 1e-3),
+        "change": change(made) / max(change(clip.frames[part]), 1e-3),
     }
 
 
@@ -86,7 +86,7 @@ def stream_figures(clip: Clip, made: Frames, ends: Sequence[int]) -> list[Row] |
     * ``garment``: as in ``clip_figures``. ``backdrop``: colour error of the region that shows only wall in the truth.
     * ``grain``: mean distance of that region's pixels from its own mean colour beyond the truth's, L*a*b*; dirt.
     * ``detail``: sharpness in units of the truth's; best near 1.
-    * ``motion``: as in ``clip_figures``.
+    * ``change``: as in ``clip_figures``.
     """
     whole = slice(0, ends[-1])
     region, wall = garment_region(clip, whole), still_region(clip, whole)
@@ -102,7 +102,7 @@ def stream_figures(clip: Clip, made: Frames, ends: Sequence[int]) -> list[Row] |
                 "backdrop": lab_difference(region_colour(shown, wall), region_colour(truth, wall)),
                 "grain": _spread(shown, wall) - _spread(truth, wall),
                 "detail": detail(shown) / max(detail(truth), 1e-3),
-                "motion": motion(shown) / max(motion(truth), 1e-3),
+                "change": change(shown) / max(change(truth), 1e-3),
             }
         )
         start = end
