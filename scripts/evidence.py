@@ -2,9 +2,11 @@
 
     quickchange world render --difficulty easy --size 48x64 --fps 24 --frames 33 --count 350 --out data/evidence
     python scripts/evidence.py --data data/evidence
+    python scripts/evidence.py --seeds            # only gathers what there is
 
-Every run of every training seed lies in ``--runs``; started again, it goes on where it stopped. At the end it writes
-``benchmarks/evidence.json`` and ``benchmarks/evidence.md`` from whatever is finished. Needs the extra train.
+Every run of every training seed lies in ``--runs``; started again, it goes on where it stopped, and trusts what is
+there: after a change of recipe, runs or judging, start with another ``--runs``. It writes ``benchmarks/evidence.json``
+and ``.md`` from whatever is finished. Needs the extras train and bench.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import shutil
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,8 +32,10 @@ from tqdm import tqdm
 from quickchange.bench.evidence import as_markdown, clip_figures, columns_of, stream_figures, summarise
 from quickchange.bench.plots import strips_picture
 from quickchange.bench.protocol import Frames, held_out_seeds
+from quickchange.bench.provenance import commit
 from quickchange.components import Components
 from quickchange.files import atomic_path, write_json_atomic, write_text_atomic
+from quickchange.model.prompts import PromptEncoder
 from quickchange.model.transformer import WanTransformer
 from quickchange.train.concat import ConcatTransformer
 from quickchange.train.data import to_float
@@ -52,7 +57,8 @@ NAIVE = 1e6  # a temperature at which all chunks weigh the same: plain DMD
 @dataclass(frozen=True)
 class Run:
     """One stage to train. ``parts``: what of other runs' folders it needs, by run and name; ``init``: the run whose
-    teacher it starts from; ``options``: of the stage's table; ``judge``: "teacher", "stream" or nothing."""
+    teacher it starts from; ``options``: of the stage's table; ``judge``: "teacher", "stream" or nothing;
+    ``once``: for the first training seed only."""
 
     name: str
     stage: str
@@ -60,6 +66,7 @@ class Run:
     init: str | None = None
     options: Tables = field(default_factory=dict)
     judge: str | None = None
+    once: bool = False
 
 
 CODEC = (("codec", "codec"), ("base", LATENTS))  # the first to need latents makes them
@@ -79,10 +86,11 @@ RUNS = (
     *(Run(f"gr-dmd-{tau}", "dmd", STUDENT, options={"tau": tau}, judge="stream") for tau in (0.2, 0.3, 0.4, 0.5)),
     # The paper's temperatures suit the scale of its reward. Ours differs by some .03 between chunks, where this tau
     # weighs the worst of three about 1.5 times. "long": rollouts of twice the clips' length, with more drift to weigh.
-    Run("gr-dmd-0.02", "dmd", STUDENT, options={"tau": 0.02}, judge="stream"),
-    Run("dmd-long", "dmd", STUDENT, options={"tau": NAIVE, "chunks": CHUNKS}, judge="stream"),
-    Run("gr-dmd-0.02-long", "dmd", STUDENT, options={"tau": 0.02, "chunks": CHUNKS}, judge="stream"),
+    Run("gr-dmd-0.02", "dmd", STUDENT, options={"tau": 0.02}, judge="stream", once=True),
+    Run("dmd-long", "dmd", STUDENT, options={"tau": NAIVE, "chunks": CHUNKS}, judge="stream", once=True),
+    Run("gr-dmd-0.02-long", "dmd", STUDENT, options={"tau": 0.02, "chunks": CHUNKS}, judge="stream", once=True),
 )
+STEPPED = "gr-dmd-0.2"  # the run that is also judged in fewer steps
 STEPS = {"4": (1000.0, 750.0, 500.0, 250.0), "2": (1000.0, 500.0), "1": (1000.0,)}
 
 
@@ -114,8 +122,8 @@ def train(wanted: Run, config: Path, data: Path, root: Path, seed: int, device: 
     recipe = folder / "recipe.toml"
     write_text_atomic(recipe, as_toml(tables))
     init = root / wanted.init / "sft" / "model" if wanted.init else None
-    run(wanted.stage, recipe, data, folder, device=device, init=init)
-    marker.touch()
+    if run(wanted.stage, recipe, data, folder, device=device, init=init):
+        marker.touch()
     return folder
 
 
@@ -123,10 +131,14 @@ def _share(source: Path, target: Path) -> None:
     """Another run's file or folder, without a second copy on the disk."""
     if target.exists():
         return
+    half = target.with_name(f".{target.name}.half")  # so that a folder is whole or absent
     if source.is_dir():
-        shutil.copytree(source, target, copy_function=os.link)
+        shutil.rmtree(half, ignore_errors=True)
+        shutil.copytree(source, half, copy_function=os.link)
     else:
-        os.link(source, target)
+        half.unlink(missing_ok=True)
+        os.link(source, half)
+    half.rename(target)
 
 
 @lru_cache(maxsize=2)
@@ -183,12 +195,15 @@ def stream_columns(components: Components, sheet: Path) -> Tables:
     return found | {name: list(column) for name, column in columns_of(first).items()}
 
 
-def teacher_columns(components: Components, folder: Path, sheet: Path) -> Tables:
+def teacher_columns(wanted: Run, folder: Path, sheet: Path) -> Tables:
     """``clip_figures`` per held-out seed."""
-    concat = "channel_concat" in (folder / "recipe.toml").read_text(encoding="utf-8")
-    network = components.transformer
-    if concat:
-        network = ConcatTransformer.from_pretrained(folder / "sft" / "model" / "transformer")
+    if "conditioning" in wanted.options:  # no stream's network, so its directory does not open as one
+        components = _components(folder.parent / "base", wanted.stage)
+        components.prompts = PromptEncoder.from_pretrained(folder / "sft" / "model")
+        network: WanTransformer = ConcatTransformer.from_pretrained(folder / "sft" / "model" / "transformer")
+    else:
+        components = _components(folder, wanted.stage)
+        network = components.transformer
     clips, _ = judged_clips(components)
     latents = 3 * components.stream.chunk
     made = teacher_clips(components, network, clips, latents)
@@ -205,13 +220,11 @@ def _sheet(clips: Sequence[Clip], made: Sequence[Frames], path: Path, shown: int
     save_sheet(rows, path)
 
 
-def once(path: Path, find: Callable[[], Tables]) -> Tables:
-    """What the file holds, or what is found now and kept there."""
+def once(path: Path, find: Callable[[], Tables]) -> None:
+    """Keeps what is found in the file, unless it is there already."""
     if not path.is_file():
         values = {name: [None if np.isnan(x) else round(float(x), 4) for x in row] for name, row in find().items()}
         write_json_atomic(path, values)
-    found: Tables = json.loads(path.read_text(encoding="utf-8"))
-    return found
 
 
 def _components(folder: Path, stage: str) -> Components:
@@ -220,32 +233,22 @@ def _components(folder: Path, stage: str) -> Components:
     return components
 
 
-def judge(wanted: Run, folder: Path) -> Tables | None:
-    """A finished run's figures per held-out seed."""
+def judge(wanted: Run, folder: Path) -> None:
+    """Puts a finished run's figures per held-out seed beside it."""
     sheet = folder / "judged.png"
     if wanted.judge == "teacher":
-        def find() -> Tables:
-            # A channel-concatenating network is no stream's: text encoder and codec are read beside another's.
-            home = folder.parent / "base" if "concat" in folder.name else folder
-            return teacher_columns(_components(home, wanted.stage), folder, sheet)
+        once(folder / "judged.json", lambda: teacher_columns(wanted, folder, sheet))
     elif wanted.judge == "stream":
-        def find() -> Tables:
-            return stream_columns(_components(folder, wanted.stage), sheet)
-    else:
-        return None
-    return once(folder / "judged.json", find)
+        once(folder / "judged.json", lambda: stream_columns(_components(folder, wanted.stage), sheet))
 
 
-def step_variants(model: Components, folder: Path) -> dict[str, Tables]:
-    """The same student in fewer denoising steps."""
+def step_variants(model: Components, folder: Path) -> None:
+    """Judges a student in fewer denoising steps."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = {}
     for name, timesteps in STEPS.items():
         fewer = replace(model, stream=replace(model.stream, timesteps=timesteps))
-        path = folder / f"steps-{name}"
-        found[f"steps-{name}"] = once(path.with_suffix(".json"), lambda c=fewer, p=path: stream_columns(
-            c, p.with_suffix(".png")))  # type: ignore[misc]  # fmt: skip
-    return found
+        path = folder / f"steps-{name}.json"
+        once(path, lambda c=fewer, p=path: stream_columns(c, p.with_suffix(".png")))  # type: ignore[misc]
 
 
 def picture(root: Path, kind: str, path: Path, people: Sequence[int] = (1, 3)) -> None:
@@ -269,11 +272,29 @@ def columns_from(stored: Tables) -> dict[str, list[float]]:
     return {name: [np.nan if x is None else x for x in column] for name, column in stored.items()}
 
 
-def report(results: dict[str, list[Tables]], out: Path) -> None:
+def gather(runs: Path, model: str) -> dict[str, list[Tables]]:
+    """What has been judged, by run, of all training seeds; the model's own figures last."""
+    found: dict[str, list[Tables]] = {}
+    for root in sorted(runs.glob("seed-*")):
+        paths = [(wanted.name, root / wanted.name / "judged.json") for wanted in RUNS]
+        paths += [(f"{STEPPED}, {steps} steps", root / STEPPED / "steps" / f"steps-{steps}.json") for steps in STEPS]
+        for name, path in paths:
+            if path.is_file():
+                found.setdefault(name, []).append(json.loads(path.read_text(encoding="utf-8")))
+    for steps in STEPS:
+        path = runs / model / f"steps-{steps}.json"
+        if path.is_file():
+            found[f"{model}, {steps} steps"] = [json.loads(path.read_text(encoding="utf-8"))]
+    return found
+
+
+def report(runs: Path, model: str, out: Path) -> None:
     """Writes what there is so far."""
+    results = gather(runs, model)
     if results:
         data = summarise({name: [columns_from(seed) for seed in seeds] for name, seeds in results.items()})
-        write_json_atomic(out / "evidence.json", {"judged": held_out_seeds(JUDGED), "runs": data})
+        about = {"date": datetime.now(UTC).date().isoformat(), "commit": commit(), "torch": torch.__version__}
+        write_json_atomic(out / "evidence.json", about | {"judged": held_out_seeds(JUDGED), "runs": data})
         write_text_atomic(out / "evidence.md", as_markdown(data, (1, CHUNKS // 2, CHUNKS)))
 
 
@@ -283,31 +304,26 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/evidence"))
     parser.add_argument("--runs", type=Path, default=Path("runs/evidence"))
     parser.add_argument("--model", type=Path, default=Path("models/mini"), help="for the number of steps, beside ours")
-    parser.add_argument("--seeds", type=int, default=3, help="training seeds")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="training seeds; none: report only")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"))
     parser.add_argument("--pictures", type=Path, default=Path("docs"))
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    results: dict[str, list[Tables]] = {}
-    jobs = [(seed, wanted) for seed in range(args.seeds) for wanted in RUNS]
+    jobs = [(seed, wanted) for seed in args.seeds for wanted in RUNS if seed == 0 or not wanted.once]
     bar = tqdm(jobs, desc="evidence", unit="run")
     for seed, wanted in bar:
         bar.set_postfix_str(f"{wanted.name}, seed {seed}")
-        root = args.runs / f"seed-{seed}"
-        folder = train(wanted, args.config, args.data, root, seed, args.device)
-        figures = judge(wanted, folder)
-        if figures is not None:
-            results.setdefault(wanted.name, []).append(figures)
-        if wanted.name == "gr-dmd-0.2":
-            for name, values in step_variants(_components(folder, wanted.stage), folder / "steps").items():
-                results.setdefault(name, []).append(values)
-        report(results, args.out)
-    mini = Components.from_pretrained(args.model)
-    mini.transformer.float().eval().requires_grad_(False)
-    for name, values in step_variants(mini, args.runs / "mini").items():
-        results[f"{args.model.name}-{name}"] = [values]
-    report(results, args.out)
+        folder = train(wanted, args.config, args.data, args.runs / f"seed-{seed}", seed, args.device)
+        judge(wanted, folder)
+        if wanted.name == STEPPED:
+            step_variants(_components(folder, wanted.stage), folder / "steps")
+        report(args.runs, args.model.name, args.out)
+    if args.seeds:
+        mini = Components.from_pretrained(args.model)
+        mini.transformer.float().eval().requires_grad_(False)
+        step_variants(mini, args.runs / args.model.name)
+    report(args.runs, args.model.name, args.out)
     for kind in ("teacher", "stream"):
         picture(args.runs / "seed-0", kind, args.pictures / f"evidence-{kind}s.jpg")
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 
 from quickchange.components import Components
+from quickchange.train.checkpoints import metadata
+
+STAGES = ("sft", "tf", "dmd")  # of plain networks: merge adapters by finishing the run
 
 
 def main() -> None:
@@ -23,14 +25,19 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
+    stage = metadata(args.checkpoint).get("stage")
+    if stage not in STAGES:
+        raise SystemExit(f"{args.checkpoint} is of stage {stage!r}; expected one of {', '.join(STAGES)}")
     components = Components.from_pretrained(args.model)
-    modules = {"transformer": components.transformer.float(), "text": components.prompts.module.float()}
-    with safe_open(args.checkpoint, "pt") as tensors, torch.no_grad():
-        for key in tensors.keys():  # noqa: SIM118
-            kind, _, rest = key.partition(".")
-            if kind == "average":
-                name, _, parameter = rest.partition(".")
-                modules[name].state_dict()[parameter].copy_(tensors.get_tensor(key))
+    with safe_open(args.checkpoint, "pt") as tensors:
+        average = {key: tensors.get_tensor(key) for key in tensors.keys() if key.startswith("average.")}  # noqa: SIM118
+    for name, module in (("transformer", components.transformer.float()), ("text", components.prompts.module.float())):
+        start = f"average.{name}."
+        state = {key.removeprefix(start): value for key, value in average.items() if key.startswith(start)}
+        # Tied weights are stored once, and a frozen text encoder not at all.
+        missing, unexpected = module.load_state_dict(state, strict=False)
+        if unexpected or (name == "transformer" and missing):
+            raise SystemExit(f"{args.checkpoint} does not fit {args.model}: {[*missing, *unexpected][:4]}")
     components.save_pretrained(args.out)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 TRAIN_TIMESTEPS = 1000.0
@@ -59,9 +58,3 @@ class FewStepSchedule:
     def levels(self) -> tuple[float, ...]:
         """Warped noise levels, one per step, descending, in (0, 1]."""
         return tuple(float(warp(t / TRAIN_TIMESTEPS, self.shift)) for t in self.timesteps)
-
-
-def sample_levels(shape: tuple[int, ...], shift: float, generator: torch.Generator | None = None) -> Tensor:
-    """Training noise levels: uniform, warped by ``shift``; float32 in (0, 1]."""
-    uniform = 1 - torch.rand(shape, generator=generator)
-    return torch.as_tensor(warp(uniform, shift))

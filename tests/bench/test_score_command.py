@@ -40,6 +40,9 @@ def places(tmp_path: Path) -> dict[str, str]:
         rows.append([f"samples/{i}_src.png", f"samples/{i}_cloth.png", caption])
     with (tmp_path / "hgc" / "meta_data.csv").open("w", newline="") as out:
         csv.writer(out).writerows([["src_image", "cloth_image", "prompt"], *rows])
+    weights = tmp_path / "model" / "transformer" / "weights.safetensors"
+    weights.parent.mkdir(exist_ok=True)
+    weights.write_bytes(b"only its digest is taken")
     return {name: str(tmp_path / name) for name in ("model", "parser", "hgc", "out", "nothing")}
 
 
@@ -81,6 +84,7 @@ def test_json_is_all_that_is_printed(
     record = json.loads(capsys.readouterr().out)
     assert len(record["samples"]) == 1
     assert record["complete"] is False
+    assert (record["model"], len(record["weights"]), record["device"]) == ("model", 12, "cpu")
 
 
 @pytest.mark.parametrize(

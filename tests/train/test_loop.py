@@ -66,6 +66,17 @@ def test_fresh_ignores_what_is_there(tmp_path: Path) -> None:
     assert [row["step"] for row in curve(tmp_path)] == list(range(1, 13))
 
 
+def test_a_checkpoint_past_the_last_step_is_refused_and_one_at_it_exports(tmp_path: Path) -> None:
+    train(Line(), tmp_path)
+    kept = curve(tmp_path)
+    with pytest.raises(ValueError, match=r"at step 12, past steps = 11; set steps to at least 12, .* --fresh"):
+        train(Line(steps=11), tmp_path)
+    assert curve(tmp_path) == kept
+    again = Line()
+    assert train(again, tmp_path)
+    assert again.exported == 1
+
+
 def test_a_checkpoint_of_another_stage_is_refused(tmp_path: Path) -> None:
     train(Line(steps=1), tmp_path)
     other = Line()

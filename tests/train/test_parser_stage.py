@@ -81,6 +81,17 @@ def test_a_step_is_a_function_of_seed_and_step() -> None:
     assert a == b != stage(shapes()).update(4, step_generator(0, 4))["loss"]
 
 
+def test_precision_is_that_of_the_recipe() -> None:
+    def loss(precision: str) -> Tensor:
+        return stage(shapes(), precision=precision).losses(0, step_generator(0, 0))["loss"].detach()
+
+    exact = stage(shapes())
+    frames, *truth = exact.batch(0, step_generator(0, 0))
+    plain = parser_losses(exact.parser.train()(frames), *truth)["loss"].detach()
+    torch.testing.assert_close(loss("fp32"), plain, rtol=1e-6, atol=0)
+    assert abs(loss("bf16") - plain) > 1e-5 * plain
+
+
 def marked(count: int = 16) -> tuple[Tensor, Tensor, Tensor, NDArray[np.int64]]:
     """A green spot at the left wrist of every picture, and a label there."""
     frames, ids = torch.full((count, 3, 64, 48), -1.0), torch.zeros(count, 64, 48, dtype=torch.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -150,6 +151,9 @@ def test_the_stage_learns_to_tell_wear_from_truth(clips: list[Clip], tmp_path: P
         stage.average.update(step)
     last = [float(stage.losses(step, step_generator(0, step))["regression"].detach()) for step in range(10)]
     assert np.mean(last) < 0.5 * np.mean(first)
+    exact = QualityStage(stage.scorer, data, replace(config, precision="fp32"), tmp_path / "out")
+    a, b = (float(s.losses(0, step_generator(0, 0))["loss"].detach()) for s in (exact, stage))
+    assert a != b == pytest.approx(a, rel=0.1)
     stage.sample(tmp_path / "sheet.png")
     stage.finish()
     stored = QualityScorer.load(tmp_path / "out")

@@ -15,9 +15,10 @@ from safetensors import safe_open
 import tiny
 from quickchange import flow
 from quickchange.model.transformer import TransformerConfig
+from quickchange.train import dmd
 from quickchange.train.checkpoints import save_checkpoint
 from quickchange.train.config import OPTIONS, StageConfig, read_parser_recipe, read_recipe
-from quickchange.train.data import Clips, Latents, encode_clips, load_latents, mirror_text, save_latents
+from quickchange.train.data import Clips, Latents, encode_clips, load_groups, mirror_text, save_latents
 from quickchange.train.dmd import DmdStage
 from quickchange.train.loop import step_generator
 from quickchange.train.optim import rate_factor
@@ -83,7 +84,7 @@ def test_mirrored_clips_have_mirrored_prompts(latents: Latents) -> None:
 
 def test_latents_survive_the_disk(latents: Latents, tmp_path: Path) -> None:
     save_latents(latents, tmp_path / "latents.safetensors")
-    loaded = load_latents(tmp_path / "latents.safetensors")
+    (loaded,) = load_groups(tmp_path / "latents.safetensors")
     assert loaded.prompts == latents.prompts
     assert torch.equal(loaded.worn, latents.worn)
 
@@ -137,6 +138,71 @@ def test_a_distillation_step_moves_student_and_critic_but_not_the_teacher(latent
     moved = {name: not torch.equal(before[name], module.proj_out.weight) for name, module in parts.items()}
     assert moved == {"student": True, "critic": True, "teacher": False}
     assert values["critic_loss"] > 0
+
+
+@pytest.mark.parametrize("chunks", [2, 3])
+def test_the_students_gradient_is_fake_minus_real_weighted_by_chunk(
+    latents: Latents, chunks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With networks that answer with known clean clips: sign, guidance, normalisation and weights, window by window."""
+    stage = distillation(latents, guidance=3.0, tau=0.5, chunks=chunks, drop=0.0)
+    generator = torch.Generator().manual_seed(3)
+    shape = (2, 4, 6, *latents.video.shape[3:])
+    fake, told, free = (torch.randn(shape, generator=generator) for _ in range(3))
+    student = torch.randn((2, 4, 3 * chunks, *shape[3:]), generator=generator, requires_grad=True)
+    starts = []
+
+    def score(stage: DmdStage, x: torch.Tensor, level: torch.Tensor, conditions: torch.Tensor, *rest: object) -> object:
+        known = fake if rest[1] is stage.critic else told if conditions[:, :, 1].abs().max() > 0 else free
+        return (x - known) / level.view(-1, 1, 1, 1, 1)
+
+    def forced(stage: object, batch: object, clip: object, noisy: torch.Tensor, levels: torch.Tensor, *_: object,
+               **__: object) -> torch.Tensor:  # fmt: skip
+        return (noisy - student) / levels[:, None, :, None, None]
+
+    def start(*_: object) -> int:
+        starts.append(0 if chunks == 2 else 3)
+        return starts[-1]
+
+    rewards = -torch.arange(1 + 4 * (3 * chunks - 1)).float().repeat(2, 1) / 10
+    monkeypatch.setattr(dmd, "teacher_velocity", score)
+    monkeypatch.setattr(dmd, "forcing_velocity", forced)
+    monkeypatch.setattr(stage, "_window_start", start)
+    monkeypatch.setattr(stage, "_scores", lambda *_: rewards)
+    stage.losses(0, step_generator(0, 0))["loss"].backward()
+
+    first = starts[0]
+    x0 = student.detach()[:, :, first : first + 6].clone()
+    if first:  # the window's first latent is not the student's
+        x0[:, :, :1] = 0
+    real = free + 3 * (told - free)
+    weights = torch.softmax(-chunk_scores(rewards, 3, 4)[:, first // 3 :][:, :2] / 0.5, 1) * 2
+    expected = (fake - real) * weights.repeat_interleave(3, 1)[:, None, :, None, None] / student[:, :, :6].numel()
+    assert student.grad is not None
+    got = student.grad[:, :, first : first + 6]
+    assert weights[0, 1] > 1.5 * weights[0, 0]
+    part = slice(1 if first else 0, None)
+    ratio = (got / expected)[:, :, part]  # 1 / mean |x0 - real|, one number per clip
+    assert ratio.min() > 0
+    torch.testing.assert_close(ratio, ratio[:, :1, :1, :1, :1].expand_as(ratio), rtol=1e-3, atol=0)
+    if not first:
+        scale = (x0 - real).abs().mean((1, 2, 3, 4))
+        torch.testing.assert_close(ratio[:, 0, 0, 0, 0], 1 / scale, rtol=1e-3, atol=0)
+    assert student.grad[:, :, first + 6 :].abs().sum() == 0
+    assert student.grad[:, :, : first + (1 if first else 0)].abs().sum() == 0
+
+
+def test_teacher_and_critic_hear_the_words_as_they_learned_them(latents: Latents) -> None:
+    parts, teacher, words = trainable(), tiny.components().transformer, tiny.components().prompts
+    with torch.no_grad():
+        for parameter in words.module.parameters():
+            parameter.add_(0.3)
+    stage = DmdStage(parts, teacher, latents, config(critic_ratio=1), CPU, lambda: None, None, words)  # type: ignore[arg-type]
+    heard = stage._context(stage.teacher, ["she turns"])
+    own = stage.teacher.embed_text(parts.prompts.encode(["she turns"])[0])
+    taught = stage.teacher.embed_text(words.encode(["she turns"])[0])
+    assert all(torch.equal(a, b) for a, b in zip(heard.values, taught.values, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(heard.values, own.values, strict=True))
 
 
 def test_rollouts_longer_than_the_clips_are_judged_window_by_window(latents: Latents) -> None:
@@ -229,6 +295,7 @@ def test_the_large_recipe_has_the_papers_numbers() -> None:
     config = recipe.transformer
     assert config == TransformerConfig()  # Wan's own sizes
     assert (recipe.stream.width, recipe.stream.height, recipe.stream.window, recipe.stream.shift) == (704, 1280, 23, 5)
+    assert recipe.stream.garment_box == (0, 0, 1, 1)
     assert (recipe.codec.latent_channels, recipe.text.dim, recipe.triplets.frames) == (48, 4096, 81)
     sft, tf, dmd = (recipe.stages[name] for name in ("sft", "tf", "dmd"))
     rates = [sft.learning_rate * rate_factor(step, sft) for step in (0, 199, 1099, 1100, 2299)]
@@ -245,13 +312,20 @@ def test_the_large_recipe_has_the_papers_numbers() -> None:
 
 def test_the_guide_names_every_setting() -> None:
     text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
-    settings = {f.name for f in fields(StageConfig)} - {"options"} | OPTIONS
+    settings = ({f.name for f in fields(StageConfig)} - {"options"}).union(*OPTIONS.values())
     assert [name for name in sorted(settings) if f"`{name}`" not in text] == []
 
 
-def test_a_text_encoder_that_does_not_learn_stays_and_is_not_stored(latents: Latents, tmp_path: Path) -> None:
-    parts = trainable()
-    stage = TeacherStage(parts, latents, config(train_text=False, drop=0.0), CPU, lambda: None)  # type: ignore[arg-type]
+@pytest.mark.parametrize("reason", ["train_text", "tuning", "distillation"])
+def test_a_text_encoder_that_does_not_learn_stays_and_is_not_stored(
+    latents: Latents, tmp_path: Path, reason: str
+) -> None:
+    if reason == "distillation":
+        stage: LatentStage = distillation(latents, drop=0.0)
+    else:
+        options = {"train_text": False} if reason == "train_text" else {"tuning": "attention"}
+        stage = TeacherStage(trainable(), latents, config(drop=0.0, **options), CPU, lambda: None)  # type: ignore[arg-type]
+    assert set(stage.trained) == {"transformer"}
     before = [p.clone() for p in stage.components.prompts.module.parameters()]
     stage.update(0, step_generator(0, 0))
     assert all(torch.equal(a, b) for a, b in zip(before, stage.components.prompts.module.parameters(), strict=True))
@@ -269,6 +343,11 @@ def test_a_text_encoder_that_does_not_learn_stays_and_is_not_stored(latents: Lat
             "[stream]\nwidth = 16\nheight = 16\n[codec]\n[transformer]\n[text]\n"
             "[stages.tf]\nsteps = 1\nbatch = 1\nlearning_rate = 1e-3\nhistroy_noise = 1",
             "histroy_noise",
+        ),
+        (
+            "[stream]\nwidth = 16\nheight = 16\n[codec]\n[transformer]\n[text]\ndim = 8\n"
+            "[stages.sft]\nsteps = 1\nbatch = 1\nlearning_rate = 1e-3\ndrop = 0.2\ntau = 0.2",
+            r"\[stages\.sft\] has unknown settings \['tau'\]; expected some of .*'static_share', 'steps', 'train_text'",
         ),
     ],
 )

@@ -20,7 +20,7 @@ from quickchange.model.attention import SequenceAttention
 from quickchange.model.transformer import WanTransformer
 from quickchange.train.concat import ConcatTransformer
 from quickchange.train.config import StageConfig
-from quickchange.train.data import Latents, load_groups, load_latents, save_latents
+from quickchange.train.data import Latents, load_groups, save_latents
 from quickchange.train.dmd import DmdStage
 from quickchange.train.loop import step_generator, train
 from quickchange.train.sampling import bidirectional_velocity, make_rotary, roles_of, sample_teacher
@@ -307,8 +307,6 @@ def test_groups_of_latents_survive_the_disk(tmp_path: Path) -> None:
     for kept, loaded in zip(groups, load_groups(path), strict=True):
         assert loaded.prompts == kept.prompts
         assert all(torch.equal(getattr(kept, k), getattr(loaded, k)) for k in ("video", "reference", "worn", "garment"))
-    with pytest.raises(ValueError, match="2 sizes"):
-        load_latents(path)
 
 
 def test_the_loss_is_flow_matching_of_the_whole_clip() -> None:
@@ -317,7 +315,7 @@ def test_the_loss_is_flow_matching_of_the_whole_clip() -> None:
     got = stage.losses(0, step_generator(0, 0))["loss"]
     generator, batch = step_generator(0, 0), stage.batch(0)
     video = batch.video_BCFHW
-    level = flow.sample_levels((2,), stage.shift, generator)
+    level = flow.warp(1 - torch.rand(2, generator=generator), stage.shift)
     noise = torch.randn(video.shape, generator=generator)
     at = level.view(-1, 1, 1, 1, 1)
     v = teacher_velocity(stage, (1 - at) * video + at * noise, level, batch.conditions_BCFHW, stage.text(batch.prompts))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import tiny
+from quickchange.images import fit_garment
 from quickchange.media import Mp4Writer
 from quickchange.train.buckets import Size, make_buckets
 from quickchange.train.config import Recipe, StageConfig, TextConfig, TripletConfig
@@ -61,7 +62,7 @@ def caption(folder: Path, *names: str) -> None:
 
 
 def open_folder(folder: Path, buckets: tuple[Size, ...] = BUCKETS) -> TripletFolder:
-    return TripletFolder(folder, buckets, fps=24, frames=FRAMES)
+    return TripletFolder(folder, buckets, fps=24, frames=FRAMES, garment_box=(0.0, 0.0, 1.0, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +154,20 @@ def test_video_and_reference_are_cropped_alike_and_the_garment_is_padded(tmp_pat
     assert red.any(1).all()
     assert red.any(0).nonzero()[0].tolist() == list(range(10, 15))
     assert (sample.garment[:, :9] == 255).all()
+
+
+def test_garments_lie_where_streams_place_theirs(tmp_path: Path) -> None:
+    write(tmp_path, "a", width=48, height=32)
+    caption(tmp_path, "a")
+    parts, whole = recipe(), open_folder(tmp_path, (Size(24, 16),))
+    box = (0.0, 0.25, 0.5, 0.75)
+    folder = open_triplets(replace(parts, stream=replace(parts.stream, garment_box=box)), tmp_path, 8)
+    ((_, sample),) = list(folder)
+    picture = np.array(Image.open(tmp_path / "a_cloth.png"))
+    expected = fit_garment(picture, np.ones(picture.shape[:2], np.float32), 24, 16, box)
+    assert np.array_equal(sample.garment, expected)
+    assert (sample.garment[:, 12:] == 255).all()
+    assert folder.origin() != whole.origin()
 
 
 def test_frames_are_those_of_the_models_rate(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ import csv
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -191,6 +191,7 @@ def run_hgc(
     judges: Sequence[str | Judge] = tuple(JUDGES),
     limit: int | None = None,
     chunks: int = CHUNKS,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Runs the protocol; writes ``hgc.json`` (after every sample, so a broken run leaves what it has) and ``hgc.md``.
 
@@ -198,6 +199,7 @@ def run_hgc(
         folder: of the bench. out: folder for the results.
         judges: names of ``JUDGES``, or judges. Those that cannot be opened are reported with the reason.
         limit: only the first so many samples. chunks: per garment.
+        about: what the record says of how it was made (provenance.py).
 
     Returns:
         What ``hgc.json`` holds: ``metrics`` by name (mean, bootstrap 95 % interval, n), ``missing`` judges, ``failed``
@@ -219,7 +221,7 @@ def run_hgc(
         scores, failed = judge_sample(ready, sample, parts)
         scores[FPS.name] = sum(map(len, parts)) / seconds
         rows.append({"id": sample.name, "garments": len(parts), "scores": scores, "failed": failed})
-        record = summarise(rows, [*(m for judge in ready for m in judge.metrics), FPS], missing)
+        record = dict(about or {}) | summarise(rows, [*(m for judge in ready for m in judge.metrics), FPS], missing)
         write_json_atomic(out / "hgc.json", record)
     write_text_atomic(out / "hgc.md", as_table(record))
     return record

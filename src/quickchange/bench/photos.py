@@ -7,15 +7,17 @@ clip's garment for two chunks, switch live to the photo, and are judged in the t
 
 * ``colour``: CIEDE2000 between the three dominant colours of the cut-out and those of the worn region, each to its
   nearest, both directions; mean over frames. Light and shade on the person are in it. Lower is better.
-* ``nearest``: whether the worn palette is nearer to this photo's than to every other photo's; share of people.
+* ``nearest``: whether the worn palette is nearer to this photo's than to every other photo's; share of people. Says
+  nothing where there is one photo only.
 * ``detail``: what the amounts of detail (regions.py) of cut-out and worn region share, 0 to 1. Higher is better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +31,14 @@ from quickchange.bench.protocol import Frames, held_out_seeds, interval
 from quickchange.bench.score import Reader
 from quickchange.errors import InputError
 from quickchange.files import atomic_path, write_json_atomic, write_text_atomic
+from quickchange.images import cut_out, load_image
 from quickchange.studio import Studio
 from quickchange.world import Clip, Renderer, render_clip, sample_spec
 
 PROTOCOL = 1
 BEFORE, AFTER = 2, 2
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
-WHITE = 250  # from which on all channels count as the canvas around a cut-out
+DARK = 128  # below which a pixel is not canvas: at least half covered by black
 
 
 @dataclass(frozen=True)
@@ -73,14 +76,16 @@ def photo_paths(folder: Path, prefixes: Sequence[str] = ()) -> list[Path]:
 
 
 def cloth(picture: NDArray[np.uint8]) -> Mask:
-    """Where a garment on a white canvas is, u8 [H, W, 3] -> bool [H, W]."""
-    return np.asarray((picture < WHITE).any(2))
+    """Where something dark lies on a white canvas, u8 [H, W, 3] -> bool [H, W]."""
+    return np.asarray((picture < DARK).any(2))
 
 
 def prepare(studio: Studio, path: Path) -> Garment:
     """Cuts a photo out and fits it, as ``Session.wear`` does. InputError where it cannot be read or nothing is left."""
-    shown = studio.fit_garment(path)
-    lab, region = to_lab(shown), inner(cloth(shown))
+    rgb, alpha = cut_out(load_image(path))
+    shown = studio.place_garment(rgb, alpha)
+    # The same cut-out in black: where the garment is, however white it may be.
+    lab, region = to_lab(shown), inner(cloth(studio.place_garment(np.zeros_like(rgb), alpha)))
     if not region.any():
         raise InputError(f"{path}: nothing is left of the garment after cutting it out")
     return Garment(path.stem, shown, palette(lab[region]), detail(lab, region))
@@ -94,8 +99,9 @@ def judge(garment: Garment, others: Sequence[Garment], shot: Shot, seed: int) ->
     own = palette_error(worn, garment.colours)
     some = shot.sampled
     amounts = np.mean([detail(some.lab[t], mask) for t, mask in enumerate(some.reading.mask("upper"))], 0)
-    nearest = all(own < palette_error(worn, other.colours) for other in others if other is not garment)
-    return PhotoResult(garment.name, seed, own, float(nearest), overlap(amounts, garment.amounts))
+    rest = [palette_error(worn, other.colours) for other in others if other is not garment]
+    nearest = float(own < min(rest)) if rest else float("nan")
+    return PhotoResult(garment.name, seed, own, nearest, overlap(amounts, garment.amounts))
 
 
 def stream_photo(studio: Studio, clip: Clip, garment: Garment) -> Frames:
@@ -108,9 +114,12 @@ def stream_photo(studio: Studio, clip: Clip, garment: Garment) -> Frames:
         return np.concatenate([next(session).frames for _ in range(AFTER)])
 
 
-def run(studio: Studio, read: Reader, photos: Sequence[Path], out: Path, people: int = 4) -> str:
+def run(
+    studio: Studio, read: Reader, photos: Sequence[Path], out: Path, about: Mapping[str, Any], people: int = 4
+) -> str:
     """Runs the protocol; writes ``photos.json``, ``photos.md`` and ``photos.png`` into ``out``; returns the table.
 
+    ``about`` is what the record says of how it was made (provenance.py).
     The picture has a column per photo: the cut-out, then the last frame of every person.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -126,9 +135,8 @@ def run(studio: Studio, read: Reader, photos: Sequence[Path], out: Path, people:
             results.append(judge(garment, garments, Shot(frames, read(frames)), clip.spec.seed))
             column.append(frames[-1])
         columns.append(np.concatenate(column))
-    write_json_atomic(
-        out / "photos.json", {"protocol": PROTOCOL, "seeds": seeds, "results": [asdict(result) for result in results]}
-    )
+    record = {**about, "protocol": PROTOCOL, "seeds": seeds, "results": [asdict(result) for result in results]}
+    write_json_atomic(out / "photos.json", record)
     text = table(results)
     write_text_atomic(out / "photos.md", text)
     _save(np.concatenate(columns, 1), out / "photos.png")
@@ -136,15 +144,19 @@ def run(studio: Studio, read: Reader, photos: Sequence[Path], out: Path, people:
 
 
 def table(results: Sequence[PhotoResult]) -> str:
-    """One line per kind of photo (the name up to its last dash), one for all; means with 95 % intervals over photos and
-    people."""
+    """One line per kind of photo (the name up to its last dash), one for all; means with 95 % intervals over photos,
+    each of which counts with the mean of its people."""
     kinds = sorted({result.photo.rpartition("-")[0] or result.photo for result in results})
     lines = ["| photos | n | colour | nearest | detail |", "|---|---|---|---|---|"]
     for kind in [*kinds, "all"]:
         own = [r for r in results if kind == "all" or (r.photo.rpartition("-")[0] or r.photo) == kind]
         cells = []
         for name, digits in (("colour", 1), ("nearest", 2), ("detail", 2)):
-            middle, low, high = interval([getattr(r, name) for r in own], "mean")
+            by_photo = [
+                float(np.mean([getattr(r, name) for r in own if r.photo == photo]))
+                for photo in sorted({r.photo for r in own})
+            ]
+            middle, low, high = interval(by_photo, "mean")
             cells.append(f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})")
         lines.append(f"| {kind} | {len({r.photo for r in own})} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -35,6 +35,8 @@ def stream_switch(
 ) -> tuple[Frames, Frames]:
     """Frames u8[T,H,W,3] of ``before`` chunks in the clip's garment A and of ``after`` chunks since a live switch to B.
 
+    Both parts are as long as chunks of a new segment: variants that open none would have some frames more.
+
     Raises:
         ValueError: the clip was rendered without garment B.
     """
@@ -45,7 +47,7 @@ def stream_switch(
         first = [chunk.frames for chunk in islice(session, before)]
         session.wear(clip.garment_b, cutout=False)
         second = [chunk.frames for chunk in islice(session, after)]
-    return np.concatenate(first), np.concatenate(second)
+    return np.concatenate(first), np.concatenate(second)[: segment_length(studio, after)]
 
 
 def interval(values: Sequence[float], pool: Pool = "median", draws: int = 2000) -> tuple[float, float, float]:

@@ -68,6 +68,9 @@ class Settings:
     def __post_init__(self) -> None:
         if self.seeds < 1 or not self.variants:
             raise ValueError(f"seeds is {self.seeds} and variants {self.variants}; expected at least one of each")
+        for name in ("before", "after", "prompted", "drift_seeds", "windows", "window"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         if self.drift and self.drift < 2 * self.window:
             raise ValueError(f"drift is {self.drift} frames; expected 0 or at least two windows, {2 * self.window}")
 

@@ -94,6 +94,7 @@ def run_photos(args: argparse.Namespace) -> int:
 
     from quickchange.bench.photos import photo_paths
     from quickchange.bench.photos import run as measure
+    from quickchange.bench.provenance import provenance
     from quickchange.commands.device import usable_device
     from quickchange.model.parser import PersonParser
     from quickchange.studio import Studio
@@ -102,7 +103,7 @@ def run_photos(args: argparse.Namespace) -> int:
     device = usable_device(args.device)
     studio = Studio.from_pretrained(model, device=device, warm=False)
     read = PersonParser.from_pretrained(judge).to(device).read
-    sys.stdout.write(measure(studio, read, photos, args.out, args.people))
+    sys.stdout.write(measure(studio, read, photos, args.out, provenance(studio, model), args.people))
     return 0
 
 

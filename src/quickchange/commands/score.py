@@ -75,6 +75,7 @@ def run_scorecard(args: argparse.Namespace) -> int:
         import_module(needed)
 
     from quickchange.bench.card import as_text, scorecard
+    from quickchange.bench.provenance import provenance
     from quickchange.bench.report import write_report
     from quickchange.bench.score import run as measure
     from quickchange.bench.score import with_options
@@ -94,8 +95,9 @@ def run_scorecard(args: argparse.Namespace) -> int:
         raise InputError(str(error)) from error
     device = usable_device(args.device)
     read = load_reader(reader_folder, device)
-    rows = measure(load_studio(model, device), read, settings)
-    card = scorecard(rows, settings, model.name)
+    studio = load_studio(model, device)
+    rows = measure(studio, read, settings)
+    card = provenance(studio, model) | scorecard(rows, settings, model.name)
     args.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(card, indent=2, allow_nan=False) + "\n"
     write_text_atomic(args.out / "score.json", text)
@@ -116,6 +118,7 @@ def run_paper(args: argparse.Namespace) -> int:
 
     from quickchange.bench.hgc import as_table, parse_judges, read_samples, run_hgc
     from quickchange.bench.judges import open_judges
+    from quickchange.bench.provenance import provenance
     from quickchange.commands.device import usable_device
 
     names = parse_judges(args.judges)
@@ -127,7 +130,10 @@ def run_paper(args: argparse.Namespace) -> int:
     if not judges:
         raise InputError("no judge can work: " + "; ".join(missing.values()))
     # The missing are named again, so that the results have their reasons.
-    record = run_hgc(load_studio(model, device), args.hgc_bench, args.out, [*judges, *missing], args.samples)
+    studio = load_studio(model, device)
+    record = run_hgc(
+        studio, args.hgc_bench, args.out, [*judges, *missing], args.samples, about=provenance(studio, model)
+    )
     sys.stdout.write((args.out / "hgc.json").read_text(encoding="utf-8") if args.json else as_table(record))
     return 0
 

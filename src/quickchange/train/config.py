@@ -25,17 +25,18 @@ class TextConfig:
     max_tokens: int = 48
 
 
-# What single stages know, see their docstrings. One list, so that a misspelt name is not silently without effect.
-OPTIONS = frozenset(
-    [
-        *("frames", "noise", "codec"),
-        *("drop", "drop_prompt", "drop_garment", "static_share", "pairs", "worn_share", "reference_noise"),
-        "train_text",
-        *("conditioning", "tuning", "lora_rank", "lora_alpha"),
-        *("copies", "history_noise", "own_history", "few_step_share"),
-        *("critic_rate", "critic_ratio", "guidance", "tau", "chunks", "reward", "reward_weights"),
-    ]
+_LATENT = frozenset(
+    ["drop", "drop_prompt", "drop_garment", "static_share", "pairs", "worn_share", "reference_noise", "train_text"]
 )
+# What single stages know, see their docstrings. Listed, so that a misspelt or misplaced name is not silently without
+# effect.
+OPTIONS: dict[str, frozenset[str]] = {
+    "vae": frozenset(["frames", "noise"]),
+    "sft": _LATENT | {"conditioning", "tuning", "lora_rank", "lora_alpha"},
+    "tf": _LATENT | {"copies", "history_noise", "own_history", "few_step_share"},
+    "dmd": _LATENT | {"critic_rate", "critic_ratio", "guidance", "tau", "chunks", "reward", "reward_weights"},
+    "parser": frozenset(["frames", "noise", "codec"]),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class StageConfig:
             before it the average is the live weights.
         sample_every, save_every, log_every: steps between sample sheets, checkpoints, readings of the losses.
         keep: newest checkpoints that stay.
-        options: settings that only this stage knows.
+        options: settings that only this stage knows; a recipe is held to those of its stage (``OPTIONS``).
     """
 
     steps: int
@@ -89,11 +90,10 @@ class StageConfig:
         if self.precision not in ("bf16", "fp32"):
             raise ValueError(f"precision is {self.precision!r}; expected 'bf16' or 'fp32'")
         self._check_milestones()
-        unknown = sorted(set(self.options) - OPTIONS)
+        anywhere = frozenset().union(*OPTIONS.values())
+        unknown = sorted(set(self.options) - anywhere)
         if unknown:
-            raise ValueError(
-                f"unknown settings {unknown}; expected some of {sorted(OPTIONS)} or of a stage's own fields"
-            )
+            raise ValueError(f"unknown settings {unknown}; expected some of {sorted(anywhere)}")
 
     def _check_milestones(self) -> None:
         try:
@@ -151,11 +151,15 @@ def _tables(path: Path | str) -> dict[str, Any]:
 
 
 def _stages(tables: dict[str, Any]) -> dict[str, StageConfig]:
-    shared = {f.name for f in dataclasses.fields(StageConfig)}
+    shared = {f.name for f in dataclasses.fields(StageConfig)} - {"options"}
     stages = {}
     for name, table in tables.get("stages", {}).items():
         known = {k: v for k, v in table.items() if k in shared}
         options = {k: v for k, v in table.items() if k not in shared}
+        own = OPTIONS.get(name, frozenset())
+        unknown = sorted(set(options) - own)
+        if unknown:
+            raise ValueError(f"[stages.{name}] has unknown settings {unknown}; expected some of {sorted(shared | own)}")
         stages[name] = _build(StageConfig, {**known, "options": options}, f"stages.{name}")
     return stages
 

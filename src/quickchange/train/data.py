@@ -210,11 +210,3 @@ def load_groups(path: Path) -> list[Latents]:
             prompts = [(a, b) for a, b in json.loads(metadata[_key("prompts", i)])]
             groups.append(Latents(**{k: opened.get_tensor(_key(k, i)) for k in _COLUMNS}, prompts=prompts))
     return groups
-
-
-def load_latents(path: Path) -> Latents:
-    """The latents of a file of one group. ValueError if it holds several."""
-    groups = load_groups(path)
-    if len(groups) != 1:
-        raise ValueError(f"{path} holds latents of {len(groups)} sizes; read it with load_groups")
-    return groups[0]

@@ -6,8 +6,9 @@ detached past, which equals the cached pass (tested) and costs one forward inste
 
 Rollouts may be longer than the training clips (option ``chunks``), so that the student meets its own late output.
 Teacher and critic know clips of the trained length only, so they judge one window of that length, at a random chunk.
-A window that is not the first is made the start of a clip the way a live switch makes one (METHOD section 6, move 3):
-the last frame of its first latent is decoded, encoded alone, and becomes both the reference and the first latent.
+A window that is not the first is made the start of a clip much as a live switch makes one (METHOD section 6, move 3):
+the last frame of its first latent is decoded, encoded alone, and becomes both the reference and the first latent. Other
+than at a switch, that reference wears the target garment already.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from quickchange import flow
 from quickchange.components import Components
+from quickchange.model.prompts import PromptEncoder
 from quickchange.model.transformer import TextContext, WanTransformer
 from quickchange.train.config import StageConfig
 from quickchange.train.data import Latents
@@ -39,6 +41,7 @@ class DmdStage(LatentStage):
 
     Args:
         teacher: network of the teacher stage, frozen; also the critic's start.
+        teacher_prompts: text encoder that teacher and critic were trained with; by default the student's.
     """
 
     name = "dmd"
@@ -52,11 +55,13 @@ class DmdStage(LatentStage):
         device: torch.device,
         export: Callable[[], None],
         reward: Reward | None = None,
+        teacher_prompts: PromptEncoder | None = None,
     ) -> None:
         components.prompts.module.requires_grad_(False)
         super().__init__(components, latents, config, device, export)
         self.critic = shard(copy.deepcopy(teacher).requires_grad_(True))
         self.teacher = shard(teacher.requires_grad_(False))
+        self.teacher_prompts = teacher_prompts or components.prompts
         if config.checkpointing:
             recompute_blocks(self.critic)
         self.kept: dict[str, nn.Module] = {"critic": self.critic}
@@ -123,7 +128,8 @@ class DmdStage(LatentStage):
         return self.levels((count,), generator).clamp(0.02, 0.98).to(self.device)
 
     def _context(self, network: WanTransformer, prompts: list[str]) -> TextContext:
-        return network.embed_text(self.components.prompts.encode(prompts)[0])
+        """Of teacher or critic, in the words as they learned them."""
+        return network.embed_text(self.teacher_prompts.encode(prompts)[0])
 
     def critic_step(self, step: int, turn: int, generator: torch.Generator) -> Tensor:
         """Fits the critic to what the student makes now."""

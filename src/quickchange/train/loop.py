@@ -170,13 +170,18 @@ def train(
     Raises:
         DivergedError: a loss or a norm is not finite. The last checkpoint is left as it was; the step's inputs lie
             beside it as ``bad-*.safetensors`` and ``.json``.
-        ValueError: the checkpoint there belongs to another stage or recipe; or the batch cannot be divided.
+        ValueError: the checkpoint there belongs to another stage or recipe, or is past the recipe's ``steps``.
         KeyboardInterrupt, SystemExit: after SIGINT, SIGTERM (143).
     """
     config = stage.config
     folder.mkdir(parents=True, exist_ok=True)
     found = None if fresh else latest(folder)
     start = load_checkpoint(stage, found) if found else 0
+    if start > config.steps:
+        raise ValueError(
+            f"{found} is at step {start}, past steps = {config.steps}; set steps to at least {start}, or start over "
+            "with --fresh"
+        )
     if found:
         log.info("%s: resumed at step %d", stage.name, start)
     elif distributed.rank() == 0:

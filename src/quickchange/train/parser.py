@@ -86,7 +86,7 @@ class ParserStage(Stage):
     def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         frames, ids, keypoints, attributes = self.batch(step, generator)
         self.parser.train()
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             out = self.parser(frames)
         losses = parser_losses(out, ids, keypoints, attributes)
         right = [out.attributes[name].argmax(1) == attributes[:, i] for i, name in enumerate(ATTRIBUTES)]

@@ -232,8 +232,10 @@ def _forcing_stage(recipe: Recipe, data: Path, folder: Path, device: torch.devic
 def _dmd_stage(recipe: Recipe, data: Path, folder: Path, device: torch.device, init: Path | None) -> Stage:
     codec, latents = _latents(recipe, data, folder, device, init)
     components = _stored(init or _exported(folder, "tf"), recipe, codec, device)
-    teacher = load_transformer(_exported(folder, "sft") / "transformer").float().to(device)
+    home = _exported(folder, "sft")
+    teacher = load_transformer(home / "transformer").float().to(device)
+    words = PromptEncoder.from_pretrained(home).to(device)  # the student has trained its own further
     export = _exporter(components, folder / "dmd" / "model", folder / "model")
     option = recipe.stages["dmd"].options.get
     reward = make_reward(option("reward", "detail"), option("reward_weights"), device)
-    return DmdStage(components, teacher, latents, recipe.stages["dmd"], device, export, reward)
+    return DmdStage(components, teacher, latents, recipe.stages["dmd"], device, export, reward, words)

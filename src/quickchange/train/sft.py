@@ -49,7 +49,10 @@ class LatentStage(Stage):
     * ``worn_share``: share of references that were coded twice (mismatched pairs only);
     * ``reference_noise``: greatest noise level on references;
     * ``train_text``: whether the text encoder learns with the network (true, which tiny encoders need). When false it
-      is frozen, not sharded, and neither averaged nor in checkpoints: umT5-XXL has more parameters than the network.
+      is frozen.
+
+    A text encoder that is frozen, here or by a stage, is not sharded, and neither averaged nor in checkpoints: umT5-XXL
+    has more parameters than the network.
 
     Args:
         latents: encoded clips; several where the data has several sizes. Every batch is of one of them, drawn in
@@ -73,10 +76,10 @@ class LatentStage(Stage):
         self.components, self.device, self.export = components, device, export
         self.model = model or components.transformer
         trained: dict[str, nn.Module] = {"transformer": self.model}
-        if config.options.get("train_text", True):
-            trained["text"] = components.prompts.module
-        else:
+        if not config.options.get("train_text", True):
             components.prompts.module.requires_grad_(False)
+        if any(parameter.requires_grad for parameter in components.prompts.module.parameters()):
+            trained["text"] = components.prompts.module
         super().__init__(config, trained)
         self.shift = components.stream.shift
         self._rotaries: dict[tuple[int, int], RotaryEmbedding] = {}

@@ -31,7 +31,7 @@ def open_triplets(recipe: Recipe, data: Path, spatial: int, *, one_size: bool = 
     if recipe.triplets.buckets and recipe.transformer.grid is None and not one_size:
         step = spatial * rows_columns[1], spatial * rows_columns[0]
         buckets = make_buckets(stream.width, stream.height, step)
-    return TripletFolder(data, buckets, stream.fps, recipe.triplets.frames)
+    return TripletFolder(data, buckets, stream.fps, recipe.triplets.frames, stream.garment_box)
 
 
 def load_pixels(recipe: Recipe, data: Path) -> Clips:

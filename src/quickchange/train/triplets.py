@@ -3,7 +3,7 @@
 ``captions.json`` lies in the folder or beside it and maps the video's path below the folder to its two captions:
 ``{"a/x.mp4": {"dynamic": "...", "static": "..."}}``. A clip is the start of its video, since the video's first frame is
 the reference in other clothes (METHOD section 3); video and reference are scaled and cropped alike to the aspect bucket
-that loses least, the garment is padded on white (METHOD section 9).
+that loses least, the garment is padded on white (METHOD section 9), in the box where streams place theirs.
 
 A sample that cannot be used is left out, reported with the reason and counted; no other takes its place.
 """
@@ -25,14 +25,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from quickchange.errors import InputError
-from quickchange.images import fit_garment, fit_reference, load_image
+from quickchange.images import Box, fit_garment, fit_reference, load_image
 from quickchange.model.codec import TEMPORAL, Codec
 from quickchange.train.buckets import Size, choose_bucket
 from quickchange.train.data import Clips, Latents, encode_columns, to_float
 
 log = logging.getLogger(__name__)
 VIDEO, REFERENCE, GARMENT, CAPTIONS = ".mp4", "_src.png", "_cloth.png", "captions.json"
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 SAME_SHAPE = 0.01  # greatest relative difference between the side ratios of a video and its reference
 REPEATED = 0.1  # greatest share of frames that bringing a slow video to the model's rate may repeat
 
@@ -82,6 +81,7 @@ class TripletFolder:
     Args:
         folder: see the module header. buckets: sizes that clips may have.
         fps: frames per second of the model. frames: length of a clip, 1 + 4 n.
+        garment_box: where garments lie on their canvas, as in ``StreamConfig``.
 
     Attributes:
         triplets: those whose files and captions are there. problems: the others; those that turn out to be damaged
@@ -91,10 +91,11 @@ class TripletFolder:
         ValueError: a length that the codec cannot take, or captions that are not of the form above.
     """
 
-    def __init__(self, folder: Path, buckets: Sequence[Size], fps: float, frames: int) -> None:
+    def __init__(self, folder: Path, buckets: Sequence[Size], fps: float, frames: int, garment_box: Box) -> None:
         if frames % TEMPORAL != 1:
             raise ValueError(f"clips of {frames} frames; expected 1 + {TEMPORAL} n, e.g. 81")
         self.folder, self.buckets, self.fps, self.frames = folder, tuple(buckets), fps, frames
+        self.garment_box = garment_box
         self.triplets: list[Triplet] = []
         self.problems: list[Problem] = []
         captions = _captions(folder)
@@ -132,6 +133,7 @@ class TripletFolder:
     def read(self, triplet: Triplet) -> Sample:
         """Decodes one triplet at its bucket's size. BadSampleError if it cannot be used."""
         width, height = triplet.size
+        box = self.garment_box
         reference, garment = _image("reference", triplet.reference), _image("garment", triplet.garment)
         tall, wide = reference.shape[:2]
         shape = _video_shape(triplet.video)
@@ -141,7 +143,7 @@ class TripletFolder:
         return Sample(
             video=read_clip(triplet.video, triplet.size, self.fps, self.frames),
             reference=fit_reference(reference, width, height),
-            garment=fit_garment(garment, np.ones(garment.shape[:2], np.float32), width, height, WHOLE),
+            garment=fit_garment(garment, np.ones(garment.shape[:2], np.float32), width, height, box),
             prompts=triplet.prompts,
         )
 
@@ -152,12 +154,12 @@ class TripletFolder:
         log.info("%s: %d triplets usable, %d left out", self.folder, len(self.triplets), len(self.problems))
 
     def origin(self) -> str:
-        """A digest of what decoding depends on: files (by name and size), captions, sizes, rate, length."""
+        """A digest of what decoding depends on: files (by name and size), captions, sizes, rate, length, box."""
         parts = [
             (t.name, t.prompts, t.size, *(p.stat().st_size for p in (t.video, t.reference, t.garment)))
             for t in self.triplets
         ]
-        return hashlib.sha256(json.dumps([parts, self.fps, self.frames]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([parts, self.fps, self.frames, self.garment_box]).encode()).hexdigest()
 
 
 def _names(folder: Path) -> list[str]:

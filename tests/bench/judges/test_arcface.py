@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from quickchange.bench.judges.arcface import DETECTOR, ArcFaceJudge, FaceEmbedder
+from quickchange.bench.judges.arcface import DETECTOR, MODELS, ArcFaceJudge, FaceEmbedder
 from quickchange.bench.judges.base import Frames, NotMeasurableError, WeightsNotFoundError
 from quickchange.bench.judges.faces import SIZE, TEMPLATE, FaceDetector, aligned_face, similarity_transform
 from quickchange.errors import InputError
@@ -88,6 +88,13 @@ def judge(weights: Path) -> ArcFaceJudge:
     write_detector(weights / DETECTOR)
     write_recogniser(weights / "arcface" / "w600k_r50.onnx")
     return ArcFaceJudge()
+
+
+def test_the_first_model_is_taken_where_both_are_there(weights: Path) -> None:
+    write_detector(weights / DETECTOR)
+    write_recogniser(weights / "arcface" / MODELS[0])
+    (weights / "arcface" / MODELS[1]).write_bytes(b"not a model, and not read")
+    assert isinstance(ArcFaceJudge(), ArcFaceJudge)
 
 
 def test_the_detector_says_where_the_face_is(tmp_path: Path) -> None:

@@ -104,9 +104,11 @@ class ArcFaceJudge(Judge):
 
 
 def _recognition() -> Path:
-    for name in MODELS[1:]:
+    """The first of ``MODELS`` that is there. WeightsNotFoundError, which names the first of all, if none is."""
+    missing = []
+    for name in MODELS:
         try:
             return weights_path("arcface", f"arcface/{name}", ORIGIN)
-        except WeightsNotFoundError:
-            continue
-    return weights_path("arcface", f"arcface/{MODELS[0]}", ORIGIN)
+        except WeightsNotFoundError as error:
+            missing.append(error)
+    raise missing[0]
