@@ -1,7 +1,7 @@
 # Every target does its own set-up: a .venv with the pinned versions, again only when what is pinned changes.
 .DEFAULT_GOAL := demo
 .NOTPARALLEL:
-.PHONY: demo test score lint clean
+.PHONY: demo test setup score lint clean
 
 BIN := .venv/bin
 PINS := pyproject.toml constraints.txt scripts/setup.sh
@@ -11,6 +11,8 @@ demo: .venv/.ready-run ## a video of a person whose clothes change, from bundled
 
 test: .venv/.ready-dev ## all tests
 	$(BIN)/python -m pytest
+
+setup: .venv/.ready-dev ## what scoring, benchmarks and training need, the renderer included
 
 score: .venv/.ready-dev ## a quick scorecard of the bundled model, with a report in out/score
 	$(BIN)/quickchange score --quick --out out/score

@@ -318,7 +318,6 @@ def main() -> None:
         judge(wanted, folder)
         if wanted.name == STEPPED:
             step_variants(_components(folder, wanted.stage), folder / "steps")
-        report(args.runs, args.model.name, args.out)
     if args.seeds:
         mini = Components.from_pretrained(args.model)
         mini.transformer.float().eval().requires_grad_(False)

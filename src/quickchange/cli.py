@@ -15,7 +15,10 @@ from quickchange.commands import bench, generate, score, train, world
 from quickchange.errors import InputError
 
 WRONG_INPUT, INTERRUPTED = 2, 130
-EXTRAS = {"moderngl": "world", "matplotlib": "train", "torchmetrics": "bench", "diffusers": "wan"}
+EXTRAS = {
+    "moderngl": "world", "matplotlib": "bench", "torchmetrics": "bench", "scipy": "bench", "tensorboard": "train",
+    "peft": "train", "diffusers": "wan",
+}  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
-        extra = f"pip install 'quickchange[{EXTRAS[error.name]}]'"
+        extra = f"make setup (in a checkout), or pip install 'quickchange[{EXTRAS[error.name]}]'"
         sys.stderr.write(f"quickchange: error: this needs {error.name}; install it with: {extra}\n")
         return WRONG_INPUT
     except InputError as error:

@@ -129,12 +129,11 @@ def pooled(values: Sequence[Sequence[float]], draws: int = 2000) -> tuple[float,
         return float("nan"), float("nan"), float("nan")
     rng = np.random.default_rng(0)
     trained, judged = table.shape
-    means = np.empty(draws)
-    for i in range(draws):
-        rows, columns = rng.integers(0, trained, trained), rng.integers(0, judged, judged)
-        drawn = table[rows][:, columns]
-        means[i] = np.nanmean(drawn) if np.isfinite(drawn).any() else np.nan
-    low, high = np.nanpercentile(means, [2.5, 97.5])
+    rows = rng.integers(0, trained, (draws, trained, 1))
+    drawn = table[rows, rng.integers(0, judged, (draws, 1, judged))].reshape(draws, -1)
+    kept = np.isfinite(drawn)
+    means = np.where(kept, drawn, 0).sum(1)[kept.any(1)] / kept.sum(1)[kept.any(1)]
+    low, high = np.percentile(means, [2.5, 97.5])
     return float(np.nanmean(table)), float(low), float(high)
 
 
