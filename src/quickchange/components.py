@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from quickchange.cache import CacheConfig
 from quickchange.errors import ModelError
 from quickchange.files import save_safetensors_atomic, write_json_atomic
 from quickchange.flow import FewStepSchedule
@@ -131,6 +132,19 @@ class Components:
         ):
             if got != expected:
                 raise ValueError(f"{what} is {got}; the other parts of the model need {expected}")
+
+    def cache_config(self, tokens_per_frame: int) -> CacheConfig:
+        """Of the cache that a stream of this model needs."""
+        config, stream = self.transformer.config, self.stream
+        return CacheConfig(
+            layers=config.num_layers,
+            heads=config.num_attention_heads,
+            head_dim=config.attention_head_dim,
+            tokens_per_frame=tokens_per_frame,
+            window=stream.window,
+            chunk=stream.chunk,
+            sink=stream.sink,
+        )
 
     @staticmethod
     def from_pretrained(directory: Path | str) -> Components:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quickchange.cache import VARIANTS, CacheConfig, KVCache
+from quickchange.cache import VARIANTS, KVCache
 from quickchange.components import Components
 from quickchange.images import Source as ImageLike
 from quickchange.images import cut_out, fit_garment, fit_reference, load_image
@@ -45,15 +45,7 @@ class Studio:
         stream, config, spatial = components.stream, transformer.config, components.codec.spatial
         grid = transformer.token_grid(stream.height // spatial, stream.width // spatial)
         self._rotary = RotaryEmbedding(config.attention_head_dim, grid, theta=config.rope_theta, device=self.device)
-        self._cache_config = CacheConfig(
-            layers=config.num_layers,
-            heads=config.num_attention_heads,
-            head_dim=config.attention_head_dim,
-            tokens_per_frame=self._rotary.tokens_per_frame,
-            window=stream.window,
-            chunk=stream.chunk,
-            sink=stream.sink,
-        )
+        self._cache_config = components.cache_config(self._rotary.tokens_per_frame)
 
     @staticmethod
     def from_pretrained(

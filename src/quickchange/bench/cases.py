@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -110,8 +110,3 @@ def motion_clip(renderer: Renderer, spec: ClipSpec, frames: int, fps: float) -> 
     """Any spec's clip in garment A with its exact reading."""
     clip = render_clip(renderer, spec, frames=frames, fps=fps)
     return exact_shots(Round(clip, frames))[1], clip
-
-
-def at_rest(spec: ClipSpec) -> ClipSpec:
-    """The same clip from the start of its motion."""
-    return replace(spec, motion=replace(spec.motion, start=0.0))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from quickchange import flow
-from quickchange.cache import CacheConfig, KVCache
+from quickchange.cache import KVCache
 from quickchange.model.attention import CONDITIONS, TeacherForcingAttention
 from quickchange.model.transformer import GARMENT_ROLE, REFERENCE_ROLE, VIDEO_ROLE
 from quickchange.rollout import Rollout
@@ -122,22 +122,14 @@ def make_rollout(
         dtype: of the cache, by default that of the stage's autocast. shared: ``batch`` is the stage's ``rows``; draw
             noise for the whole batch.
     """
-    stream, c = stage.components.stream, stage.model.config
+    components = stage.components
     rotary = stage.rotary if like is None else stage.rotary_of(like)
-    config = CacheConfig(
-        layers=c.num_layers,
-        heads=c.num_attention_heads,
-        head_dim=c.attention_head_dim,
-        tokens_per_frame=rotary.tokens_per_frame,
-        window=stream.window,
-        chunk=stream.chunk,
-        sink=stream.sink,
-    )
+    config = components.cache_config(rotary.tokens_per_frame)
     dtype = dtype or (torch.bfloat16 if stage.config.precision == "bf16" else torch.float32)
     cache = KVCache(config, batch=batch, device=stage.device, dtype=dtype, rotary=rotary)
     if shared:
         return _SharedRollout(stage, cache)
-    return Rollout(stage.model, cache, stream.schedule())
+    return Rollout(stage.model, cache, components.stream.schedule())
 
 
 class _SharedRollout(Rollout):

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quickchange.cache import CacheConfig, KVCache
+from quickchange.cache import KVCache
 from quickchange.components import Components
 from quickchange.model.rope import RotaryEmbedding
 from quickchange.rollout import Rollout
@@ -181,16 +181,8 @@ def open_rollout(components: Components, clips: Sequence[Clip]) -> Rollout:
     c = network.config
     grid = network.token_grid(stream.height // codec.spatial, stream.width // codec.spatial)
     rotary = RotaryEmbedding(c.attention_head_dim, grid, theta=c.rope_theta)
-    config = CacheConfig(
-        layers=c.num_layers,
-        heads=c.num_attention_heads,
-        head_dim=c.attention_head_dim,
-        tokens_per_frame=rotary.tokens_per_frame,
-        window=stream.window,
-        chunk=stream.chunk,
-        sink=stream.sink,
-    )
-    rollout = Rollout(network, KVCache(config, rotary, batch=len(clips)), stream.schedule())
+    cache = KVCache(components.cache_config(rotary.tokens_per_frame), rotary, batch=len(clips))
+    rollout = Rollout(network, cache, stream.schedule())
     hidden = components.prompts.encode([clip.prompt.dynamic for clip in clips]).hidden_BTE
     rollout.say(network.embed_text(hidden))
     reference, garment = (
