@@ -51,7 +51,7 @@ def test_errors_forgive_small_motion_within_reach() -> None:
     truth = picture()[None]
     assert aligned_error(truth, truth, EVERYWHERE)[0] == pytest.approx(0, abs=1e-5)
     moved = np.roll(truth, 2, 2)
-    inside = EVERYWHERE & (np.arange(40) > 8) & (np.arange(40) < 32)  # windows that no border cuts
+    inside = EVERYWHERE & (np.arange(40) > 8) & (np.arange(40) < 32)  # not near what left at the right
     assert aligned_error(moved, truth, inside, reach=4)[0] == pytest.approx(0, abs=1e-4)
     assert aligned_error(moved, truth, inside, reach=0)[0] > 0.2
 

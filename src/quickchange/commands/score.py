@@ -96,8 +96,9 @@ def run_scorecard(args: argparse.Namespace) -> int:
     device = usable_device(args.device)
     read = load_reader(reader_folder, device)
     studio = load_studio(model, device)
+    about = provenance(studio, model)  # of the code that measures: the checkout may change meanwhile
     rows = measure(studio, read, settings)
-    card = provenance(studio, model) | scorecard(rows, settings, model.name)
+    card = about | scorecard(rows, settings, model.name)
     args.out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(card, indent=2, allow_nan=False) + "\n"
     write_text_atomic(args.out / "score.json", text)
