@@ -9,12 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tiny
 from quickchange.cache import VARIANTS, State, Thread
+from quickchange.cache.slots import Slots
 from quickchange.errors import InputError, ModelError
 from quickchange.session import Chunk, Session
 from quickchange.studio import Studio
+
+
+SMALL = tiny.studio()
+GARMENT = SMALL.prepare_garment(tiny.image(3), cutout=False)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +153,7 @@ def test_endless_streams_stay_in_place(studio: Studio) -> None:
         assert session.cache.v.data_ptr() == address
         assert len(session.cache.entries) == size
         assert max(positions) < 11  # window-relative after the trained length
-        assert len(session._latents) + len(session._frames) < 50
+        assert len(session._latents) + len(session._lasts) < 50
 
 
 def test_pause_stops_and_resume_goes_on_with_the_same_bits(studio: Studio) -> None:
@@ -217,7 +224,79 @@ def test_a_switch_after_a_new_person_goes_on_from_the_new_one(studio: Studio) ->
         stream(session, 3)
         session.reference(tiny.image(5))
         next(session)
-        assert len(session._frames) == 1
+        assert len(session._lasts) == 1
+
+
+def test_a_switch_goes_on_from_what_was_shown(studio: Studio) -> None:
+    """What was generated ahead is taken back: the reference is the shown frame, and its successor comes next."""
+    with start(studio) as session:
+        shown = pixels(stream(session, 2))[13]
+        assert session.flush(13) == 13
+        session.wear(tiny.image(3), cutout=False)
+        assert next(session).start == 14
+        reference = session._reference
+        assert torch.equal(reference, studio.encode_pixels(torch.from_numpy(shown.copy()).permute(2, 0, 1)[None]))
+        next(session)
+        # frames 14 to 22 came anew, then 23 to 34; the flushed ones must not be found again
+        assert session.flush(15) == 15
+        session.wear(tiny.image(2), cutout=False)
+        assert next(session).start == 16
+
+
+@given(st.lists(st.tuples(st.integers(-5, 40), st.booleans()), max_size=8))
+@settings(max_examples=15)
+def test_numbers_stay_gapless_whatever_is_flushed(calls: list[tuple[int, bool]]) -> None:
+    last = -1
+    with start(SMALL) as session:
+        for ahead, switch in calls:
+            chunk = next(session)
+            assert chunk.start == last + 1
+            last = chunk.start + len(chunk.frames) - 1
+            after = session.flush(last - ahead)
+            assert last - 24 <= after <= last
+            if switch:
+                session.wear(GARMENT)
+                last = after
+        assert next(session).start == last + 1
+
+
+def test_a_flush_without_a_switch_changes_nothing(studio: Studio) -> None:
+    with start(studio) as session, start(studio) as other:
+        assert session.flush(3) == -1  # nothing generated yet
+        expected, got = stream(other, 3), stream(session, 1)
+        session.flush(2)
+        got += stream(session, 1)
+        session.say("she turns to the left")
+        other.say("she turns to the left")
+        assert next(session).start == expected[2].start
+    assert np.array_equal(pixels(got), pixels(expected[:2]))
+
+
+def test_prepared_pictures_give_the_same_stream(studio: Studio) -> None:
+    person, garment = (studio.prepare_reference(tiny.image(1)), studio.prepare_garment(tiny.image(2), cutout=False))
+    with start(studio) as session, studio.open(person, garment, "she turns to the left", 0) as other:
+        assert np.array_equal(next(session).frames, next(other).frames)
+        session.wear(tiny.image(3), cutout=False)
+        other.wear(studio.prepare_garment(tiny.image(3), cutout=False))
+        assert np.array_equal(next(session).frames, next(other).frames)
+    assert np.array_equal(garment.picture, studio.fit_garment(tiny.image(2), cutout=False))
+
+
+def test_an_observer_sees_every_state_of_a_switch(studio: Studio) -> None:
+    seen: list[Slots] = []
+    with start(studio) as session:
+        stream(session, 2)
+        session.watch(seen.append)
+        session.wear(tiny.image(3), cutout=False)
+        next(session)
+        session.watch(None)
+        count = len(seen)
+        next(session)
+    assert len(seen) == count
+    assert [slots.segment for slots in seen] == sorted(slots.segment for slots in seen)
+    states = [{entry.state for entry in slots.history} for slots in seen]
+    assert states.index({State.STALE}) < states.index(set())  # history turns stale, then leaves
+    assert (seen[-1].segment, len(seen[-1].history)) == (1, 3)
 
 
 def test_a_damaged_model_is_one_clear_error(studio: Studio, tmp_path: Path) -> None:

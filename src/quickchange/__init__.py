@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quickchange.session import Chunk, Session
-    from quickchange.studio import Studio
+    from quickchange.studio import Prepared, Studio
 
-__all__ = ["Chunk", "Session", "Studio"]
+__all__ = ["Chunk", "Prepared", "Session", "Studio"]
 
-_HOME = {"Chunk": "quickchange.session", "Session": "quickchange.session", "Studio": "quickchange.studio"}
+_HOME = {
+    "Chunk": "quickchange.session", "Session": "quickchange.session",
+    "Prepared": "quickchange.studio", "Studio": "quickchange.studio",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

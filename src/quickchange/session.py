@@ -4,7 +4,10 @@ Controls return a sequence id at once and take effect at the next chunk border; 
 latest wins. Every chunk says which id it obeys. A garment switch is one transition: the last shown frame is encoded
 anew, the cache is rescheduled (cache/reschedule.py), a new segment starts with a new decoder state.
 
-Memory is constant: the session keeps the last frame, a few latents, and the cache. An error in the middle of a chunk
+Who shows the stream live has chunks in hand that nobody has seen yet. ``flush`` before a switch takes them back: the
+switch then goes on from what is on the screen, not from what was generated ahead.
+
+Memory is constant: the session keeps the last frames, a few latents, and the cache. An error in the middle of a chunk
 closes the session: what it would have shown next is no longer defined.
 """
 
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +29,12 @@ from quickchange.cache.reschedule import Disentangle, Refresh
 from quickchange.rollout import Rollout
 
 if TYPE_CHECKING:
+    from quickchange.cache.slots import Slots
     from quickchange.images import Source as ImageLike
-    from quickchange.studio import Studio
+    from quickchange.studio import Prepared, Studio
 
 KEPT_CHUNKS = 4  # generated latents kept for recomputation (12 latent frames, as LongLive's recache)
+KEPT_PIXELS = 2  # chunks of pixels kept, to go on from what was shown
 RANDOM_FRAMES = 32  # frames kept where the variant takes a random one as reference
 
 
@@ -73,8 +78,10 @@ class Session:
         self._moves = VARIANTS[variant]
         self._decoder = self._codec.new_state()
         self._latents: deque[Tensor] = deque(maxlen=KEPT_CHUNKS)
+        self._pixels: deque[Tensor] = deque(maxlen=KEPT_PIXELS)
         wants_many = Disentangle(Source.RANDOM) in self._moves
-        self._frames: deque[Tensor] = deque(maxlen=RANDOM_FRAMES if wants_many else 1)
+        self._lasts: deque[Tensor] = deque(maxlen=RANDOM_FRAMES if wants_many else 0)
+        self._flush_after: int | None = None
         self._lock = threading.Lock()
         self._running = threading.Event()
         self._running.set()
@@ -86,11 +93,12 @@ class Session:
 
     # -- controls ------------------------------------------------------------------------------------------------------
 
-    def wear(self, garment: ImageLike, *, cutout: bool = True) -> int:
+    def wear(self, garment: ImageLike | Prepared, *, cutout: bool = True) -> int:
         """Changes the garment from the next chunk on.
 
         Args:
-            garment: path, PIL image or uint8 array; a product shot or a photo.
+            garment: path, PIL image or uint8 array; a product shot or a photo. Or what ``Studio.prepare_garment`` made
+                of one, which costs nothing here.
             cutout: remove the background first.
 
         Returns:
@@ -107,10 +115,34 @@ class Session:
         ticket = self._ticket()
         return self._submit("prompt", ticket, self._studio.encode_prompt(prompt))
 
-    def reference(self, person: ImageLike) -> int:
+    def reference(self, person: ImageLike | Prepared) -> int:
         """Changes the person from the next chunk on, which is a cut. Returns a sequence id."""
         ticket = self._ticket()
         return self._submit("reference", ticket, self._studio.encode_reference(person))
+
+    def flush(self, after: int) -> int:
+        """Says that the frames after number ``after`` were not shown, and will not be if the next chunk is a switch.
+
+        If a new garment or person is pending when the next chunk begins, it starts at the returned number plus one, and
+        a new garment goes on from that frame. Otherwise this call changes nothing: history already holds those frames.
+
+        Args:
+            after: number of the last frame that was or will be shown.
+
+        Returns:
+            ``after``, or the nearest frame that the stream can go on from: the last chunks' pixels are kept, no more.
+        """
+        with self._lock:
+            kept = sum(len(pixels) for pixels in self._pixels)
+            if not kept:
+                return self._shown - 1
+            self._flush_after = min(max(after, self._shown - kept), self._shown - 1)
+            return self._flush_after
+
+    def watch(self, observer: Callable[[Slots], None] | None) -> None:
+        """Calls ``observer`` with the cache's books after every transition, in the thread that iterates; None: no
+        longer."""
+        self._cache.observer = observer
 
     def pause(self) -> None:
         """Stops generation at the next chunk border: whoever iterates waits there for ``resume`` or ``close``."""
@@ -189,13 +221,30 @@ class Session:
         self._latents.append(latents)
         frames = self._codec.decode(latents, self._decoder)
         pixels_TCHW = ((frames[0].float() + 1) * 127.5).round_().clamp_(0, 255).byte().transpose(0, 1)
-        # What a switch goes on from is what was shown, rounded to 8 bits. Copied: a view would keep the chunk alive.
-        self._frames.append(pixels_TCHW[-1:].clone())
+        # What a switch goes on from is what was shown, rounded to 8 bits. Copied: the caller may draw into the frames.
+        self._pixels.append(pixels_TCHW.clone())
+        if self._lasts.maxlen:
+            self._lasts.append(self._pixels[-1][-1:])
         return pixels_TCHW
+
+    def _last_frame(self) -> Tensor:
+        """The frame to go on from: [1, 3, H, W], the last one that is not flushed."""
+        behind = self._shown - 1 - (self._shown - 1 if self._flush_after is None else self._flush_after)
+        for pixels in reversed(self._pixels):
+            if behind < len(pixels):
+                return pixels[len(pixels) - 1 - behind :][:1]
+            behind -= len(pixels)
+        raise RuntimeError("no frame to go on from")  # flush() never goes behind what is kept
 
     def _apply_pending(self) -> None:
         with self._lock:
             pending, self._pending = self._pending, {}
+        try:
+            self._apply(pending)
+        finally:
+            self._flush_after = None
+
+    def _apply(self, pending: dict[str, _Pending]) -> None:
         if not pending:
             return
         if "prompt" in pending:
@@ -204,12 +253,13 @@ class Session:
             self._garment = pending["garment"].value
         if "reference" in pending:
             self._reference = self._original = pending["reference"].value
-            self._frames.clear()
+            self._pixels.clear()
+            self._lasts.clear()
             moves: Moves = (Refresh(), *NEW_REFERENCE) if "garment" in pending else NEW_REFERENCE
             self._switch(moves)
         elif "garment" in pending:
             # Before the first frame there is nothing to go on from: only the conditions change.
-            self._switch(self._moves if self._frames else (Refresh(), *NEW_REFERENCE[1:]))
+            self._switch(self._moves if self._pixels else (Refresh(), *NEW_REFERENCE[1:]))
         elif "prompt" in pending:
             self._rollout.conditions(self._reference, self._garment)
         self._obeyed = max(p.sequence for p in pending.values())
@@ -218,6 +268,17 @@ class Session:
         if reschedule(moves, self._cache, _SwitchActions(self)).new_segment:
             self._decoder = self._codec.new_state()
             self._latents.clear()
+            if self._flush_after is not None:
+                self._forget(self._shown - 1 - self._flush_after)
+
+    def _forget(self, frames: int) -> None:
+        """Takes the last ``frames`` frames back."""
+        self._shown -= frames
+        while frames and self._pixels:
+            pixels = self._pixels.pop()
+            if frames < len(pixels):
+                self._pixels.append(pixels[: len(pixels) - frames])
+            frames -= min(frames, len(pixels))
 
 
 class _SwitchActions:
@@ -230,14 +291,14 @@ class _SwitchActions:
         s = self._session
         match source:
             case Source.LAST_FRAME:
-                s._reference = s._studio.encode_pixels(s._frames[-1])
+                s._reference = s._studio.encode_pixels(s._last_frame())
             case Source.LAST_LATENT:
                 s._reference = s._latents[-1][:, :, -1:]
             case Source.ORIGINAL:
                 s._reference = s._original
             case Source.RANDOM:
-                pick = int(torch.randint(len(s._frames), (1,), generator=s._generator))
-                s._reference = s._studio.encode_pixels(s._frames[pick])
+                pick = int(torch.randint(len(s._lasts), (1,), generator=s._generator))
+                s._reference = s._studio.encode_pixels(s._lasts[pick])
             case Source.CURRENT:
                 pass
         return s._reference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,19 @@ from quickchange.session import Session
 
 if TYPE_CHECKING:
     from quickchange.cache import EvictionPolicy
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A person or a garment, ready for ``Studio.open`` and the session's controls at no further cost.
+
+    Attributes:
+        picture: as the model sees it, uint8 [H, W, 3].
+        latent: the same, encoded: [1, C, 1, H, W], on the studio's device.
+    """
+
+    picture: NDArray[np.uint8]
+    latent: Tensor
 
 
 class Studio:
@@ -85,8 +99,8 @@ class Studio:
 
     def open(
         self,
-        reference: ImageLike,
-        garment: ImageLike,
+        reference: ImageLike | Prepared,
+        garment: ImageLike | Prepared,
         prompt: str = "",
         seed: int = 0,
         *,
@@ -97,8 +111,8 @@ class Studio:
         """Starts a stream.
 
         Args:
-            reference: image of the person: path, PIL image or uint8 array.
-            garment: what to wear at first.
+            reference: image of the person: path, PIL image or uint8 array; or prepared.
+            garment: what to wear at first; likewise.
             prompt: what happens; should not describe garments.
             seed: same seed and same controls give the same frames, bit for bit, on one machine.
             variant: how garment switches reschedule the cache, see ``VARIANTS``.
@@ -132,13 +146,23 @@ class Studio:
         """Cross-attention keys and values of a prompt."""
         return self.components.transformer.embed_text(self.components.prompts.encode([prompt]).hidden_BTE)
 
-    def encode_reference(self, person: ImageLike) -> Tensor:
-        """Latent [1, C, 1, H, W] of a person's image, resized and cropped to the stream's size."""
-        return self._encode(fit_reference(load_image(person), self.width, self.height))
+    def prepare_reference(self, person: ImageLike) -> Prepared:
+        """Fits and encodes a person's image ahead of time. InputError for one that cannot be used."""
+        picture = fit_reference(load_image(person), self.width, self.height)
+        return Prepared(picture, self._encode(picture))
 
-    def encode_garment(self, garment: ImageLike, *, cutout: bool = True) -> Tensor:
+    def prepare_garment(self, garment: ImageLike, *, cutout: bool = True) -> Prepared:
+        """Cuts out, fits and encodes a garment ahead of time. InputError for an image that cannot be used."""
+        picture = self.fit_garment(garment, cutout=cutout)
+        return Prepared(picture, self._encode(picture))
+
+    def encode_reference(self, person: ImageLike | Prepared) -> Tensor:
+        """Latent [1, C, 1, H, W] of a person's image, resized and cropped to the stream's size."""
+        return (person if isinstance(person, Prepared) else self.prepare_reference(person)).latent
+
+    def encode_garment(self, garment: ImageLike | Prepared, *, cutout: bool = True) -> Tensor:
         """Latent [1, C, 1, H, W] of a garment's image, placed on white as in training."""
-        return self._encode(self.fit_garment(garment, cutout=cutout))
+        return (garment if isinstance(garment, Prepared) else self.prepare_garment(garment, cutout=cutout)).latent
 
     def fit_garment(self, garment: ImageLike, *, cutout: bool = True) -> NDArray[np.uint8]:
         """The garment as the model will see it: uint8 [H, W, 3]."""

@@ -11,6 +11,7 @@ Shape suffixes: see ``layers.py``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,11 +76,12 @@ class KVCache:
         device, dtype: of the stored keys and values.
         policy: what leaves when the window is full.
 
+    Attributes:
+        observer: called with the books after every transition, or None.
+
     Raises:
         ValueError: the rotary embedding belongs to another model.
     """
-
-    slots: Slots
 
     def __init__(
         self,
@@ -98,6 +100,7 @@ class KVCache:
             )
         self.config, self.rotary, self.policy = config, rotary, policy or Fifo()
         self.device = torch.device(device)
+        self.observer: Callable[[Slots], None] | None = None
         shape = (config.layers, batch, config.heads, config.window, config.tokens_per_frame, config.head_dim)
         # Zeros, not empty: masked keys still enter the product, and garbage may be NaN.
         self.k_raw, self.k_rot, self.v = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(3))
@@ -111,6 +114,17 @@ class KVCache:
         self._rotated_at = [-1] * self.config.window
 
     # -- state ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def slots(self) -> Slots:
+        """The books. Whoever is ``observer`` sees every state that they go through."""
+        return self._slots
+
+    @slots.setter
+    def slots(self, slots: Slots) -> None:
+        self._slots = slots
+        if self.observer is not None:
+            self.observer(slots)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
