@@ -19,7 +19,6 @@ from quickchange.errors import InputError, ModelError
 from quickchange.session import Chunk, Session
 from quickchange.studio import Studio
 
-
 SMALL = tiny.studio()
 GARMENT = SMALL.prepare_garment(tiny.image(3), cutout=False)
 

@@ -1,4 +1,4 @@
-"""The command line: ``quickchange generate | world | train | score | bench``.
+"""The command line: ``quickchange generate | serve | world | train | score | bench``.
 
 Parsing loads nothing heavy: torch and the rest are imported when a command runs. Exit codes: 0 done, 2 wrong input
 (one line on stderr), 130 interrupted.
@@ -11,13 +11,14 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from quickchange.commands import bench, generate, score, train, world
+from quickchange.commands import bench, generate, score, serve, train, world
 from quickchange.errors import InputError
 
 WRONG_INPUT, INTERRUPTED = 2, 130
 EXTRAS = {
     "moderngl": "world", "matplotlib": "bench", "torchmetrics": "bench", "scipy": "bench", "tensorboard": "train",
-    "peft": "train", "diffusers": "wan",
+    "peft": "train", "diffusers": "wan", "fastapi": "serve", "uvicorn": "serve", "prometheus_client": "serve",
+    "c2pa": "c2pa",
 }  # fmt: skip
 
 
@@ -36,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (generate, world, train, score, bench):
+    for command in (generate, serve, world, train, score, bench):
         command.add_parser(commands)
     return parser
 

@@ -31,6 +31,9 @@ WEIGHTS = "diffusion_pytorch_model"
 TRANSFORMER_CLASS = "WanTransformer3DModel"
 
 
+GARMENT_KINDS = ("top", "bottom", "one-piece")
+
+
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
     """What a model streams; saved with it. Defaults are those of Wan2.2-TI2V-5B (METHOD section 2).
@@ -41,6 +44,7 @@ class StreamConfig:
         timesteps, shift: the few-step schedule.
         garment_box: where training places garments on their white canvas, (x0, y0, x1, y1) in fractions; photos
             are fitted into it.
+        kinds: of garments that it was trained on, of "top", "bottom" and "one-piece".
     """
 
     width: int = 704
@@ -52,6 +56,7 @@ class StreamConfig:
     timesteps: tuple[float, ...] = (1000.0, 750.0, 500.0, 250.0)
     shift: float = 5.0
     garment_box: tuple[float, float, float, float] = (0.05, 0.05, 0.95, 0.95)
+    kinds: tuple[str, ...] = GARMENT_KINDS
 
     def __post_init__(self) -> None:
         for name, greatest in (("width", 8192), ("height", 8192), ("fps", 240), ("chunk", 64), ("window", 4096)):
@@ -60,6 +65,8 @@ class StreamConfig:
         x0, y0, x1, y1 = self.garment_box
         if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
             raise ValueError(f"garment_box is {self.garment_box}; expected 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
+        if not self.kinds or not set(self.kinds) <= set(GARMENT_KINDS):
+            raise ValueError(f"kinds is {self.kinds}; expected some of {', '.join(GARMENT_KINDS)}")
         self.schedule()
 
     def schedule(self) -> FewStepSchedule:

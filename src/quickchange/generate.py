@@ -96,8 +96,8 @@ class Summary:
         return json.dumps(asdict(self), indent=2, allow_nan=False)
 
 
-def generate(studio: Studio, plan: Plan, *, model: str, threads: int) -> Summary:
-    """Generate ``plan`` into its MP4 (and contact sheet), with a progress bar on stderr.
+def generate(studio: Studio, plan: Plan, *, model: str, threads: int, progress: bool = True) -> Summary:
+    """Generate ``plan`` into its MP4 (and contact sheet), with a progress bar on stderr unless ``progress`` is False.
 
     A switch asked for at ``t`` is handed to the session before the first chunk that starts at or after ``t``, as a
     live viewer's click would be; one switch per chunk border, so that every garment gets to be seen. Memory does
@@ -116,7 +116,7 @@ def generate(studio: Studio, plan: Plan, *, model: str, threads: int) -> Summary
     with (
         atomic_path(plan.sheet) if plan.sheet else nullcontext() as sheet_file,
         Mp4Writer(plan.out, studio.width, studio.height, studio.fps, scale=scale) as writer,
-        tqdm(total=total, unit="frame", desc="generating") as bar,
+        tqdm(total=total, unit="frame", desc="generating", disable=not progress) as bar,
     ):
         started = time.perf_counter()
         with studio.open(

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from PIL.PngImagePlugin import PngInfo
@@ -53,7 +53,8 @@ class Mp4Writer:
             )
         self.source_width, self.source_height = width, height
         self.scale = scale
-        self.width, self.height = _even(width * scale), _even(height * scale)
+        self._convert = YuvConverter(width, height, scale)
+        self.width, self.height = self._convert.width, self._convert.height
         self.fps = fps
         self.frames = 0
         self._path = path
@@ -69,10 +70,7 @@ class Mp4Writer:
             # One step finer than x264's default: small frames, enlarged, show every artefact.
             stream = self._container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
-            context = stream.codec_context
-            # Untagged, players guess BT.601 or BT.709 by size, and the colour of the clothes shifts.
-            context.color_range, context.colorspace = ColorRange.MPEG, Colorspace.ITU709
-            context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+            tag_colours(stream.codec_context)
             self._stream = stream
             self._stack = stack.pop_all()
         return self
@@ -89,21 +87,10 @@ class Mp4Writer:
                 f"[T, {self.source_height}, {self.source_width}, 3]"
             )
         for image in frames:
-            picture = av.VideoFrame.from_ndarray(self._fit(image), format="rgb24")
-            picture = picture.reformat(
-                format="yuv420p",
-                dst_colorspace=Colorspace.ITU709,
-                dst_color_range=ColorRange.MPEG,
-                interpolation=Interpolation.BICUBIC,
-            )
+            picture = self._convert(image)
             picture.pts = self.frames
             self._container.mux(self._stream.encode(picture))
             self.frames += 1
-
-    def _fit(self, image: Frame) -> Frame:
-        enlarged = enlarge(image, self.scale)
-        height, width = enlarged.shape[:2]
-        return np.pad(enlarged, ((0, self.height - height), (0, self.width - width), (0, 0)), mode="edge")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -115,6 +102,42 @@ class Mp4Writer:
             if self.frames == 0:
                 raise RuntimeError(f"no frame was written to {self._path}")
             self._container.mux(self._stream.encode(None))
+
+
+class YuvConverter:
+    """RGB frames to pictures that video encoders take: enlarged, made even, yuv420p, BT.709 of limited range.
+
+    Keep one: setting a conversion up costs more than converting a small frame.
+
+    Attributes:
+        width, height: of the pictures, px. Even, as yuv420p needs, by repeating the last column or row.
+    """
+
+    def __init__(self, width: int, height: int, scale: int = 1) -> None:
+        self._scale = scale
+        self.width, self.height = _even(width * scale), _even(height * scale)
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, image: Frame) -> av.VideoFrame:
+        """``image`` uint8 [height, width, 3] of the source's size."""
+        enlarged = enlarge(image, self._scale)
+        height, width = enlarged.shape[:2]
+        if (height, width) != (self.height, self.width):
+            enlarged = np.pad(enlarged, ((0, self.height - height), (0, self.width - width), (0, 0)), mode="edge")
+        return self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(np.ascontiguousarray(enlarged), format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.BICUBIC,
+        )
+
+
+def tag_colours(context: Any) -> None:
+    """Says in an encoder's stream what ``YuvConverter`` makes. Untagged, players guess BT.601 or BT.709 by size, and
+    the colour of the clothes shifts."""
+    context.color_range, context.colorspace = ColorRange.MPEG, Colorspace.ITU709
+    context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
 
 
 def _even(size: int) -> int:

@@ -139,6 +139,12 @@ class Session:
             self._flush_after = min(max(after, self._shown - kept), self._shown - 1)
             return self._flush_after
 
+    @property
+    def switching(self) -> bool:
+        """Whether a new garment or person is pending: the next chunk is a switch."""
+        with self._lock:
+            return not self._pending.keys().isdisjoint(("garment", "reference"))
+
     def watch(self, observer: Callable[[Slots], None] | None) -> None:
         """Calls ``observer`` with the cache's books after every transition, in the thread that iterates; None: no
         longer."""

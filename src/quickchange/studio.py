@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,6 +97,24 @@ class Studio:
     @property
     def fps(self) -> int:
         return self.components.stream.fps
+
+    @property
+    def frames_per_chunk(self) -> int:
+        """The most frames of a chunk."""
+        return self.components.stream.chunk * self.components.codec.temporal
+
+    @property
+    def session_bytes(self) -> int:
+        """About what one session holds in the device's memory: its cache, and half as much again for the rest."""
+        config = self._cache_config
+        entry = config.layers * config.heads * config.tokens_per_frame * config.head_dim
+        return int(1.5 * 3 * config.window * entry * self.dtype.itemsize)  # keys twice, values
+
+    def free_bytes(self) -> int:
+        """Memory that is free on the device now."""
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[0]
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
     def open(
         self,

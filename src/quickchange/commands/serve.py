@@ -1,0 +1,154 @@
+"""``quickchange serve``: the studio in the browser, and its API."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quickchange.commands.folders import MODEL_VARIABLE, model_folder
+from quickchange.errors import InputError
+
+if TYPE_CHECKING:
+    from quickchange.serve.hub import Hub
+    from quickchange.serve.settings import Settings
+
+TOKEN_VARIABLE = "QUICKCHANGE_TOKEN"  # noqa: S105 - the name of the variable
+GRACE_SECONDS = 5
+
+
+def add_parser(commands: Any) -> None:
+    """Register the command with argparse's ``commands``."""
+    parser = commands.add_parser(
+        "serve",
+        help="the studio in the browser: change clothes live",
+        description="Serve the studio page and its API. Only this machine can reach it unless --host says otherwise.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", type=Path, help=f"model directory (default: ${MODEL_VARIABLE}, else models/mini)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
+    parser.add_argument("--threads", type=int, help="CPU threads to compute with (default: torch's choice)")
+    parser.add_argument(
+        "--token", help=f"asked of every route and socket (default: ${TOKEN_VARIABLE}, else none; kept off the log)"
+    )
+    parser.add_argument("--ahead", type=float, default=250, metavar="MS", help="how far to generate in front of the "
+                        "screen, milliseconds (default: %(default)g)")  # fmt: skip
+    parser.add_argument("--max-sessions", type=int, metavar="N", help="streams at a time (default: what memory and "
+                        "speed allow, measured)")  # fmt: skip
+    parser.add_argument("--resume-seconds", type=float, default=30, metavar="S", help="how long a stream waits for a "
+                        "lost viewer (default: %(default)g)")  # fmt: skip
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="another name under which "
+                        "this server is reached, as in the Host header; any number of these")  # fmt: skip
+    parser.add_argument("--allow-origin", action="append", default=[], metavar="URL", help="a web page elsewhere that "
+                        "may use the API; any number of these")  # fmt: skip
+    parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="keep recordings there (default: they go "
+                        "with their session)")  # fmt: skip
+    parser.add_argument("--c2pa-certificate", type=Path, metavar="PEM", help="certificate chain to sign what is "
+                        "generated with")  # fmt: skip
+    parser.add_argument("--c2pa-key", type=Path, metavar="PEM", help="its private key (ES256)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until interrupted. Raises InputError for what the user has to put right."""
+    settings = make_settings(args)
+    model = model_folder(args.model)
+
+    import uvicorn
+
+    from quickchange.commands.generate import open_studio
+    from quickchange.serve.app import create_app
+    from quickchange.serve.protocol import MAX_MESSAGE_BYTES
+
+    app = create_app(lambda: open_studio(model, args.device, args.threads)[0], model.resolve().name, settings)
+    config = uvicorn.Config(
+        app,
+        host=args.host,
+        port=args.port,
+        log_level="warning",
+        access_log=False,  # a token may stand in the first request's line
+        ws_max_size=2 * MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,  # video does not get smaller
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        server_header=False,
+    )
+    server = uvicorn.Server(config)
+    failure: list[Exception] = []
+
+    def failed(error: Exception) -> None:
+        failure.append(error)
+        server.should_exit = True
+
+    def ready(hub: Hub) -> None:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        host = f"[{args.host}]" if ":" in args.host else args.host
+        link = f"http://{host}:{port}/" + (f"?token={settings.token}" if settings.token else "")
+        sys.stdout.write(f"{link}  ({hub.model.name} on {hub.model.device}, {hub.places} viewers at a time)\n")
+        sys.stdout.flush()
+
+    app.state.server.failed, app.state.server.ready = failed, ready
+    sys.stderr.write(f"loading and warming up {model.name} ...\n")
+    try:
+        server.run()
+    except SystemExit as error:  # uvicorn's way of saying that the address is taken
+        raise InputError(f"cannot listen at {args.host} port {args.port}; choose another --port") from error
+    if failure:
+        raise failure[0]
+    return 0
+
+
+def make_settings(args: argparse.Namespace) -> Settings:
+    """Checked settings from the command line.
+
+    Raises:
+        InputError: a value that cannot be used.
+    """
+    from quickchange.serve.settings import Settings
+
+    if not 0 <= args.port <= 65535:
+        raise InputError(f"--port is {args.port}; it must be between 0 and 65535")
+    if not 0 <= args.ahead <= 10_000:
+        raise InputError(f"--ahead is {args.ahead:g} ms; it must be between 0 and 10000")
+    if args.max_sessions is not None and args.max_sessions < 1:
+        raise InputError(f"--max-sessions is {args.max_sessions}; it must be at least 1")
+    if not 0 <= args.resume_seconds <= 3600:
+        raise InputError(f"--resume-seconds is {args.resume_seconds:g}; it must be between 0 and 3600")
+    if args.threads is not None and args.threads < 1:
+        raise InputError(f"--threads is {args.threads}; it must be at least 1")
+    if (args.c2pa_certificate is None) != (args.c2pa_key is None):
+        raise InputError("--c2pa-certificate and --c2pa-key belong together; give both or neither")
+    for option, path in (("--c2pa-certificate", args.c2pa_certificate), ("--c2pa-key", args.c2pa_key)):
+        if path is not None and not path.is_file():
+            raise InputError(f"{option} {path}: no such file")
+    if args.recordings is not None and (args.recordings.is_file() or not args.recordings.parent.is_dir()):
+        raise InputError(f"--recordings {args.recordings} is not a folder, nor can it become one")
+    token = args.token if args.token is not None else os.environ.get(TOKEN_VARIABLE)
+    if token is not None and (len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token):
+        raise InputError("--token must have at least 16 printable ASCII characters and no space")
+    hosts = Settings().hosts
+    if not _loopback(args.host):
+        # Under which names others reach this machine is theirs to know; without a list every Host is answered.
+        hosts = (args.host, *hosts) if args.allow_host else ()
+    return Settings(
+        token=token,
+        ahead=args.ahead / 1000,
+        max_sessions=args.max_sessions,
+        resume_seconds=args.resume_seconds,
+        hosts=(*hosts, *args.allow_host) if hosts else (),
+        origins=tuple(args.allow_origin),
+        recordings=args.recordings,
+        certificate=args.c2pa_certificate,
+        key=args.c2pa_key,
+    )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

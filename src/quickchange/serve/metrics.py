@@ -1,0 +1,64 @@
+"""What ``GET /metrics`` tells Prometheus. One registry per server: several can live in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+SWITCH_BUCKETS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2.5, 5)  # seconds
+
+
+class Metrics:
+    """Counters and gauges of one server. ``sessions``: asked for at every scrape."""
+
+    def __init__(self, sessions: Callable[[], int]) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"quickchange_{name}", text, registry=self.registry)
+
+        Gauge("quickchange_sessions", "Streams that hold a place", registry=self.registry).set_function(sessions)
+        self._frames = counter("frames_generated", "Frames generated")
+        self._seconds = counter("device_seconds", "Seconds that the device worked for streams")
+        self._shown = counter("frames_shown", "Frames sent to viewers")
+        self._opened = counter("sessions_opened", "Streams opened")
+        self._busy = counter("busy", "Streams refused for want of a place")
+        self._resumed = counter("resumed", "Streams taken up again after a lost socket")
+        self._uploads = counter("uploads", "Pictures uploaded")
+        self._switch = Histogram(
+            "quickchange_switch_seconds",
+            "From a click to the screen, as viewers report it",
+            buckets=SWITCH_BUCKETS,
+            registry=self.registry,
+        )
+
+    def generated(self, frames: int, seconds: float) -> None:
+        self._frames.inc(frames)
+        self._seconds.inc(seconds)
+
+    def shown(self) -> None:
+        self._shown.inc()
+
+    def opened(self) -> None:
+        self._opened.inc()
+
+    def busy(self) -> None:
+        self._busy.inc()
+
+    def resumed(self) -> None:
+        self._resumed.inc()
+
+    def uploaded(self) -> None:
+        self._uploads.inc()
+
+    def switched(self, milliseconds: float) -> None:
+        self._switch.observe(milliseconds / 1000)
+
+    def text(self) -> bytes:
+        """In Prometheus' text format."""
+        return generate_latest(self.registry)

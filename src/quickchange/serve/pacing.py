@@ -1,0 +1,246 @@
+"""When a chunk is generated, when a frame is shown, and what is dropped. Pure logic: the caller brings the time.
+
+Generated frames wait in a bounded queue and leave it when they are due. A chunk is begun so late that its first frame
+will be at most ``ahead`` seconds in front of the screen when it is there; a click is never far from the next chunk.
+What makes a stream lag is dropped, never queued:
+
+* a viewer that does not keep up loses frames, before they are encoded;
+* a viewer that has stopped acknowledging, a tab in the background and a pause stop generation;
+* where the device does not keep up, frames are spread evenly over the time that it needs, instead of coming in bursts.
+
+A switch flushes what nobody has seen. Only the frames stay that bridge the time until the new chunk is there, and the
+stream goes on from the last of them: the picture neither stops nor jumps, and nothing old follows.
+
+All times are seconds on a clock of the caller's that never goes back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+IN_FLIGHT_SECONDS = 0.75  # of video sent and not acknowledged, before frames are dropped
+STALL_SECONDS = 2.0  # of silence with that much in flight, before generation stops
+LONGEST_STRETCH = 12.0
+EASE = 0.3  # weight of the newest measurement in running means
+
+
+class QueueFull(RuntimeError):
+    """There is no room for a chunk yet."""
+
+
+@dataclass(frozen=True)
+class Due(Generic[Item]):
+    """A frame to show now.
+
+    Attributes:
+        number: of the frame in the stream.
+        media: when it is due on the stream's own clock, which stands still with the picture, seconds.
+        epoch: flushes before it was put. cut: it is the first one shown of its epoch.
+    """
+
+    item: Item
+    number: int
+    media: float
+    epoch: int
+    cut: bool
+
+
+@dataclass(frozen=True)
+class _Queued(Generic[Item]):
+    item: Item
+    number: int
+    epoch: int
+
+
+class Pacer(Generic[Item]):
+    """The pace of one stream.
+
+    Args:
+        fps: the model's frames per second.
+        ahead: how far in front of the screen a finished chunk may begin, seconds.
+        chunk: most frames of a chunk.
+
+    Attributes:
+        dropped: frames that were due and not shown.
+        epoch: number of flushes so far.
+        stretch: how many times longer than at ``fps`` a frame stays on the screen; 1 unless the device is slow.
+        next_number: of the next frame to be put. last_shown: of the last frame that left the queue, -1 at first.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+
+    def __init__(self, fps: float, ahead: float, chunk: int) -> None:
+        if not (fps > 0 and ahead >= 0 and chunk >= 1):
+            raise ValueError(f"fps is {fps}, ahead {ahead}, chunk {chunk}; expected > 0, >= 0 and >= 1")
+        self.fps, self.ahead, self.chunk = fps, ahead, chunk
+        self.capacity = int(ahead * fps) + chunk  # frames
+        self.most_in_flight = max(2, int(IN_FLIGHT_SECONDS * fps))  # frames
+        self.dropped = self.epoch = self.next_number = 0
+        self.last_shown = -1
+        self.stretch = 1.0
+        self._queue: deque[_Queued[Item]] = deque()
+        self._due: float | None = None  # of the next frame; None: as soon as it is there
+        self._media = 0.0  # of the next frame, if it comes in time
+        self._shown_epoch = 0
+        self._in_flight: deque[int] = deque()  # numbers sent and not acknowledged
+        self._heard_at = 0.0
+        self._last_put: float | None = None
+        self._turnaround = {False: 0.0, True: 0.0}  # of plain chunks and of switches
+        self._standing: set[str] = set()
+
+    # -- what it is like -----------------------------------------------------------------------------------------------
+
+    @property
+    def period(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.stretch / self.fps
+
+    @property
+    def buffered(self) -> float:
+        """Seconds of video generated and not shown."""
+        return len(self._queue) * self.period
+
+    @property
+    def flowing(self) -> bool:
+        """Whether the picture moves: not paused, and someone is watching."""
+        return not self._standing
+
+    def stalled(self, now: float) -> bool:
+        """Whether the viewer has been silent for so long that generating on makes no sense."""
+        return len(self._in_flight) >= self.most_in_flight and now - self._heard_at > STALL_SECONDS
+
+    # -- generation ----------------------------------------------------------------------------------------------------
+
+    def wants_chunk(self, now: float, switch: bool = False) -> bool:
+        """Whether it is time to begin the next chunk; one that is a ``switch`` never waits for its time."""
+        if not self.flowing or self.stalled(now):
+            return False
+        return switch or self.buffered - self._turnaround[False] <= self.ahead + 1e-9
+
+    def next_chunk_at(self, now: float) -> float | None:
+        """When to ask ``wants_chunk`` again, if nothing else happens before; None: not before something does."""
+        if not self.flowing or self.stalled(now):
+            return None
+        return now + max(0.0, self.buffered - self._turnaround[False] - self.ahead)
+
+    def generated(self, seconds: float, switch: bool) -> None:
+        """A chunk took ``seconds`` from asking for the device to having the frames."""
+        mean = self._turnaround[switch]
+        self._turnaround[switch] = seconds if mean == 0 else mean + EASE * (seconds - mean)
+
+    def has_room(self, count: int) -> bool:
+        """Whether ``count`` frames can be put now. Putting blocks until then."""
+        return len(self._queue) + count <= self.capacity
+
+    def put(self, items: Sequence[Item], now: float) -> None:
+        """Queues a chunk's frames.
+
+        Raises:
+            QueueFull: there is no room for them yet.
+        """
+        if not self.has_room(len(items)):
+            raise QueueFull(f"{len(items)} frames beside {len(self._queue)}; there is room for {self.capacity}")
+        self._adapt(len(items), now)
+        if not self._queue and self._due is not None and self._due < now:
+            self._media += now - self._due  # the screen stood still for want of frames: the clock went on
+            self._due = now
+        for item in items:
+            self._queue.append(_Queued(item, self.next_number, self.epoch))
+            self.next_number += 1
+        self._last_put = now
+
+    def _adapt(self, count: int, now: float) -> None:
+        """Finds the pace that the device can hold."""
+        if self._last_put is None or not count:
+            return
+        needed = min((now - self._last_put) * self.fps / count, LONGEST_STRETCH)
+        starved = not self._queue and self._due is not None and self._due < now
+        if starved or needed < self.stretch:
+            self.stretch = max(1.0, self.stretch + EASE * (needed - self.stretch))
+
+    # -- the screen ----------------------------------------------------------------------------------------------------
+
+    def next_due(self, now: float) -> float | None:
+        """When to call ``take``, if nothing else happens before; None: not before something does."""
+        if not self._queue or not self.flowing:
+            return None
+        return now if self._due is None else max(now, self._due)
+
+    def take(self, now: float) -> Due[Item] | None:
+        """The frame to send now, or None if none is due or the viewer is too far behind.
+
+        Of several that are due only the newest is shown; the others are dropped.
+        """
+        if not self._queue or not self.flowing or (self._due is not None and now < self._due):
+            return None
+        due = now if self._due is None else self._due
+        late = min(int((now - due) / self.period), len(self._queue) - 1)
+        for _ in range(late):
+            self._queue.popleft()
+        frame = self._queue.popleft()
+        self.dropped += late
+        self.last_shown = frame.number
+        media = self._media + late * self.period
+        shown_due = due + late * self.period
+        self._due = max(shown_due + self.period, now)  # beyond what was queued there is nothing to catch up with
+        self._media = media + self._due - shown_due
+        if len(self._in_flight) >= self.most_in_flight:
+            self.dropped += 1
+            return None
+        if not self._in_flight:
+            self._heard_at = now  # silence counts from when there is something to answer
+        self._in_flight.append(frame.number)
+        cut, self._shown_epoch = frame.epoch != self._shown_epoch, frame.epoch
+        return Due(frame.item, frame.number, media, frame.epoch, cut)
+
+    def acknowledge(self, number: int, now: float) -> None:
+        """The viewer is done with all frames up to ``number``: shown, or passed over."""
+        self._heard_at = now
+        while self._in_flight and self._in_flight[0] <= number:
+            self._in_flight.popleft()
+
+    # -- switches ------------------------------------------------------------------------------------------------------
+
+    def bridge(self, now: float) -> int:
+        """Number of the last frame that will be on the screen when a switch begun now is there: the one to go on
+        from."""
+        if not self.flowing or not self._queue:
+            return self.last_shown
+        due = now if self._due is None else self._due
+        ready = now + (self._turnaround[True] or self._turnaround[False])
+        count = max(0, int((ready - due) / self.period) + 1) if ready >= due else 0
+        return min(self.last_shown + count, self.next_number - 1)
+
+    def flush(self, after: int) -> int:
+        """Discards every frame behind number ``after``; the next one put is ``after + 1``, in a new epoch.
+
+        Returns:
+            How many were discarded.
+
+        Raises:
+            ValueError: ``after`` has left the queue before the last frame, or was never put.
+        """
+        if not self.last_shown <= after < self.next_number:
+            raise ValueError(f"cannot go on from frame {after}: {self.last_shown} is shown, {self.next_number} next")
+        discarded = self.next_number - 1 - after
+        for _ in range(discarded):
+            self._queue.pop()
+        self.next_number = after + 1
+        self.epoch += 1
+        self._last_put = None  # a switch says nothing of the pace
+        return discarded
+
+    # -- standing still ------------------------------------------------------------------------------------------------
+
+    def stand(self, reason: str, on: bool) -> None:
+        """The picture stands still while there is any reason (paused, hidden, detached ...): ``on`` adds one or takes
+        it away. Of several frames in flight nothing more is expected after a stop."""
+        (self._standing.add if on else self._standing.discard)(reason)
+        self._due = self._last_put = None
+        self._in_flight.clear()

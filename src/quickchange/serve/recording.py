@@ -1,0 +1,144 @@
+"""Recordings: fragmented MP4 while they grow, so that a crash loses half a second; a plain MP4 when they are done."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from quickchange.files import atomic_path
+from quickchange.media import SYNTHETIC_NOTE, YuvConverter, default_scale, tag_colours
+
+logger = logging.getLogger(__name__)
+
+Frame = NDArray[np.uint8]
+
+FRAGMENT_SECONDS = 0.5
+BACKLOG = 48  # frames that may wait to be encoded; more are lost
+
+
+class Recording:
+    """One recording, written by a thread of its own.
+
+    Args:
+        path: the MP4 to be. Until ``finish`` the same path ending in ``.part.mp4`` grows, playable at any time.
+        width, height: of the frames, px. fps: frames per second. seconds: the longest that it may become.
+
+    Attributes:
+        lost: frames that came faster than they could be encoded.
+    """
+
+    def __init__(self, path: Path, width: int, height: int, fps: float, seconds: float) -> None:
+        self.path, self.part = path, path.with_suffix(".part.mp4")
+        self.fps, self.lost = fps, 0
+        self._most = round(seconds * fps)
+        self._convert = YuvConverter(width, height, default_scale(height))
+        self._first: int | None = None
+        self._last = -1
+        self._frames: queue.Queue[tuple[int, Frame] | None] = queue.Queue(BACKLOG)
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._write, name="recording", daemon=True)
+        self._thread.start()
+
+    @property
+    def seconds(self) -> float:
+        """Length so far."""
+        return 0.0 if self._first is None else (self._last - self._first + 1) / self.fps
+
+    @property
+    def full(self) -> bool:
+        """Whether it has reached its longest, or cannot be written any more."""
+        return self._failure is not None or round(self.seconds * self.fps) >= self._most
+
+    def add(self, number: int, frame: Frame) -> None:
+        """Takes a shown frame, uint8 [H, W, 3], without waiting. Numbers grow; where some are missing, the frame before
+        stands longer."""
+        if self.full or number <= self._last:
+            return
+        try:
+            self._frames.put_nowait((number, frame))
+        except queue.Full:
+            self.lost += 1
+            return
+        self._first = number if self._first is None else self._first
+        self._last = number
+
+    def finish(self) -> Path:
+        """Ends the recording and makes the plain MP4, index at the front. Waits for the thread.
+
+        Raises:
+            RuntimeError: nothing was recorded, or it could not be written.
+        """
+        self._stop()
+        if self._failure is not None:
+            raise RuntimeError(f"the recording could not be written: {self._failure}") from self._failure
+        if self._first is None:
+            self.part.unlink(missing_ok=True)
+            raise RuntimeError("nothing was shown while recording")
+        remux(self.part, self.path)
+        self.part.unlink()
+        return self.path
+
+    def discard(self) -> None:
+        """Ends the recording and removes its files."""
+        self._stop()
+        self.part.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
+    def _stop(self) -> None:
+        if self._thread.is_alive():
+            self._frames.put(None)
+        self._thread.join()
+
+    def _write(self) -> None:
+        try:
+            self._write_fragments()
+        except Exception as error:  # disk full, folder gone: the stream goes on, the recording says so
+            logger.exception("recording %s failed", self.part.name)
+            self._failure = error
+            while self._frames.get() is not None:
+                pass
+
+    def _write_fragments(self) -> None:
+        rate = Fraction(self.fps).limit_denominator(1001)
+        muxing = {"movflags": "+frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
+        with av.open(str(self.part), "w", format="mp4", options=muxing) as container:
+            container.metadata["comment"] = SYNTHETIC_NOTE
+            encoding = {"crf": "18", "preset": "ultrafast", "tune": "zerolatency", "threads": "1"}
+            stream: Any = container.add_stream("libx264", rate=rate, options=encoding)
+            stream.width, stream.height, stream.pix_fmt = self._convert.width, self._convert.height, "yuv420p"
+            context = stream.codec_context
+            context.gop_size = max(1, round(FRAGMENT_SECONDS * self.fps))  # a fragment ends before a key frame
+            context.time_base = 1 / rate
+            tag_colours(context)
+            first = None
+            while (item := self._frames.get()) is not None:
+                number, frame = item
+                first = number if first is None else first
+                picture = self._convert(frame)
+                picture.pts = number - first
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode(None))
+
+
+def remux(source: Path, target: Path) -> None:
+    """Copies an MP4's pictures into a plain MP4 that plays everywhere, whole or not at all."""
+    with atomic_path(target) as temporary:
+        with (
+            av.open(str(source)) as reading,
+            av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as writing,
+        ):
+            writing.metadata["comment"] = SYNTHETIC_NOTE
+            video = reading.streams.video[0]
+            copy = writing.add_stream_from_template(video)
+            for packet in reading.demux(video):
+                if packet.dts is not None:  # the flush at the end
+                    packet.stream = copy
+                    writing.mux(packet)

@@ -1,0 +1,95 @@
+// @ts-check
+/** The REST routes. Whatever goes wrong becomes a ProblemError whose message may be shown as it is. */
+
+/** @typedef {import("./types.js").Problem} Problem */
+
+export class ProblemError extends Error {
+  /** @param {Problem} problem */
+  constructor(problem) {
+    super(problem.detail || problem.title);
+    this.problem = problem;
+  }
+}
+
+/**
+ * What a response that is not OK says, even if it is no problem document (a proxy's page, for instance).
+ * @param {Response} response
+ * @returns {Promise<Problem>}
+ */
+export async function problemOf(response) {
+  try {
+    const body = await response.json();
+    if (body && typeof body.title === "string") return { type: "", status: response.status, detail: body.title, ...body };
+  } catch {
+    // not JSON: the status has to do
+  }
+  const title = response.status === 413 ? "The file is too large" : `The server answered ${response.status}`;
+  return { type: "about:blank", title, status: response.status, detail: `${title} ${response.statusText}`.trim() };
+}
+
+/**
+ * @param {string} path
+ * @param {RequestInit} [init]
+ */
+async function request(path, init) {
+  let response;
+  try {
+    response = await fetch(path, { credentials: "same-origin", ...init });
+  } catch {
+    const detail = "The server cannot be reached. Check that it is running, then try again.";
+    throw new ProblemError({ type: "about:blank", title: "No connection", status: 0, detail });
+  }
+  if (!response.ok) throw new ProblemError(await problemOf(response));
+  return response;
+}
+
+/** @returns {Promise<import("./types.js").Garment[]>} */
+export async function garments() {
+  return (await (await request("/v1/garments")).json()).garments;
+}
+
+/** @returns {Promise<import("./types.js").PersonInfo[]>} */
+export async function people() {
+  return (await (await request("/v1/people")).json()).people;
+}
+
+/**
+ * @param {string} session
+ * @param {Blob} image
+ * @param {{role: "garment" | "person", kind?: string, cutout?: boolean}} options
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<import("./types.js").Upload>}
+ */
+export async function upload(session, image, { role, kind, cutout }, signal) {
+  const form = new FormData();
+  form.append("image", image, image instanceof File ? image.name : "pasted.png");
+  form.append("role", role);
+  if (kind) form.append("kind", kind);
+  if (cutout !== undefined) form.append("cutout", String(cutout));
+  const headers = { "Quickchange-Session": session };
+  return (await request("/v1/uploads", { method: "POST", body: form, headers, signal })).json();
+}
+
+/**
+ * @param {string} session
+ * @param {number} frame
+ */
+export async function snapshot(session, frame) {
+  const response = await request(`/v1/snapshot?frame=${frame}`, { headers: { "Quickchange-Session": session } });
+  return response.blob();
+}
+
+/**
+ * Whether the model is warm: "ready", "warming", "unreachable", or the problem that forbids it.
+ * @returns {Promise<"ready" | "warming" | "unreachable" | Problem>}
+ */
+export async function readiness() {
+  try {
+    const response = await fetch("/readyz", { credentials: "same-origin", cache: "no-store" });
+    if (response.ok) return "ready";
+    if (response.status === 503) return "warming";
+    return response.status === 401 || response.status === 403 ? await problemOf(response) : "unreachable";
+  } catch {
+    return "unreachable";
+  }
+}

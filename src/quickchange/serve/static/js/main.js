@@ -1,0 +1,181 @@
+// @ts-check
+/** Puts the page together: who tells whom what. Everything else has one job and knows nothing of the others. */
+import * as api from "./api.js";
+import { Connection } from "./connection.js";
+import { Controls } from "./controls.js";
+import { Curtain } from "./curtain.js";
+import { supportedCodecs } from "./decoder.js";
+import { Director } from "./director.js";
+import { byId } from "./dom.js";
+import { startDrop } from "./drop.js";
+import { Inspector } from "./inspector.js";
+import { startKeyboard } from "./keyboard.js";
+import { People } from "./person.js";
+import { Prompt } from "./prompt.js";
+import { Rack } from "./rack.js";
+import { Receiver } from "./receiver.js";
+import { Stage } from "./stage.js";
+import { Status } from "./status.js";
+import { startTheme } from "./theme.js";
+import { Timing } from "./timing.js";
+import { startToasts, toast } from "./toast.js";
+import { Uploads } from "./upload.js";
+
+startTheme();
+startToasts();
+
+const connection = new Connection(await supportedCodecs());
+const stage = new Stage();
+const status = new Status();
+const timing = new Timing();
+const rack = new Rack({
+  onpick: (garment, start) => director.wear(garment, start),
+  onadd: (kind) => uploads.choose(kind),
+});
+const people = new People({
+  onpick: (person, start) => director.person(person, start),
+  onadd: () => uploads.choosePerson(),
+});
+const prompt = new Prompt((text, start) => director.say(text, start));
+const receiver = new Receiver({
+  draw: (picture) => stage.draw(picture),
+  onshow: (header, now) => director.displayed(header, now),
+  onack: (frame) => connection.send({ type: "ack", frame, switched: director.times() }),
+  onneedkey: () => connection.send({ type: "keyframe" }),
+  onbroken: () => {
+    toast("The video decoder of this browser keeps failing; going on with still pictures (JPEG).");
+    connection.fallBackToJpeg();
+  },
+});
+const director = new Director({ connection, receiver, stage, rack, people, prompt, timing });
+const controls = new Controls({
+  send: (message) => connection.send(message),
+  take: (start) => director.take(start),
+  session: () => connection.token,
+  frame: () => receiver.shown?.number ?? null,
+  flash: () => stage.flash(),
+});
+const curtain = new Curtain({
+  resume: () => connection.send({ type: "resume" }),
+  connect: () => connection.connect(),
+  startOver: () => connection.startOver(),
+  reload: () => location.reload(),
+});
+const inspector = new Inspector((message) => connection.send(message));
+const uploads = new Uploads({
+  session: () => (connection.online ? connection.token : null),
+  ongarment: (upload, name, start) => director.wearUpload(upload, name, start),
+  onperson: (upload, name, start) => director.personUpload(upload, name, start),
+});
+
+// -- what the server says ---------------------------------------------------------------------------------------------
+
+connection.on("phase", (phase) => {
+  if (phase.name !== "online") director.interrupted();
+  curtain.show({ phase });
+  controls.show(connection.online, director.state);
+});
+connection.on("welcome", (welcome) => {
+  status.model(welcome.model);
+  stage.shape(welcome.model);
+  director.welcome(welcome);
+  controls.recorded({ type: "recording", on: welcome.recording, url: null, seconds: 0 });
+  if (document.hidden) connection.send({ type: "visible", visible: false });
+  inspector.welcome();
+});
+connection.on("lost", () => director.lost());
+connection.on("state", ({ state }) => director.changed(state));
+connection.on("accepted", (accepted) => director.accepted(accepted));
+connection.on("video", (video) => {
+  receiver.describe(video);
+  status.video(video, director.model);
+});
+connection.on("stats", (stats) => {
+  status.stats(stats, receiver.skipped);
+  timing.percentiles(stats);
+  director.stats = stats;
+});
+connection.on("cache", (message) => inspector.add(message));
+connection.on("recording", (message) => controls.recorded(message));
+connection.on("problem", (trouble) => {
+  director.trouble(trouble);
+  if (trouble.fatal) curtain.show({ problem: trouble.problem });
+});
+connection.on("frame", (data) => receiver.receive(data));
+director.onstate = (state) => {
+  curtain.show({ state, ...(state === "opening" ? { problem: null } : {}) });
+  controls.show(connection.online, state);
+};
+
+// -- what the viewer does ---------------------------------------------------------------------------------------------
+
+startDrop((file, role, kind) => uploads.take(file, role, kind));
+startKeyboard({
+  digit: (event) => {
+    const garment = rack.numbered(Number(event.key));
+    if (garment) director.wear(garment, event.timeStamp);
+  },
+  " ": () => controls.togglePause(),
+  n: (event) => director.take(event.timeStamp),
+  s: () => controls.snapshot(),
+  r: () => controls.toggleRecord(),
+  f: () => controls.toggleFullscreen(),
+  i: () => inspector.toggle(),
+  p: () => prompt.focus(),
+  "/": () => prompt.focus(),
+  u: () => uploads.choose(),
+  escape: () => inspector.open && inspector.toggle(false),
+});
+byId("add-garment").addEventListener("click", () => uploads.choose());
+document.addEventListener("visibilitychange", () => {
+  connection.send({ type: "visible", visible: !document.hidden });
+  director.stretched();
+  receiver.rebase();
+});
+setInterval(() => {
+  status.shown(receiver.rate, director.state === "live" && connection.online);
+  connection.watch(director.state === "live" && !document.hidden);
+}, 1000);
+
+// Read only, for tests and engineers.
+Object.defineProperty(window, "quickchange", {
+  value: Object.freeze({
+    state: () => ({
+      connection: connection.phase.name,
+      sessionState: director.state,
+      codec: receiver.codec,
+      frame: receiver.shown?.number ?? null,
+      obeys: receiver.shown?.obeys ?? 0,
+      shownFps: receiver.rate,
+      generatedFps: director.stats?.generated ?? null,
+      wearing: rack.on,
+      lastSwitch: director.lastSwitch,
+      dropped: (director.stats?.dropped ?? 0) + receiver.skipped,
+      resumed: connection.resumes,
+      delayMs: receiver.delay,
+    }),
+    dropSocket: () => connection.drop(),
+  }),
+});
+
+// -- curtain up -------------------------------------------------------------------------------------------------------
+
+/** Garments and people, tried until they are there: without them there is nothing to open. */
+async function load() {
+  for (let wait = 500; ; wait = Math.min(5000, wait * 1.5)) {
+    try {
+      const [garments, persons] = await Promise.all([api.garments(), api.people()]);
+      rack.fill(garments);
+      people.fill(persons);
+      director.loaded();
+      return;
+    } catch (error) {
+      const problem = error instanceof api.ProblemError ? error.problem : null;
+      if (problem && (problem.status === 401 || problem.status === 403)) return; // the curtain says what to do
+      await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+  }
+}
+
+load();
+connection.connect();

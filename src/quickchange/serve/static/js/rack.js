@@ -1,0 +1,167 @@
+// @ts-check
+/**
+ * The rack: garments in groups, numbered for the keyboard. A tile is idle, next (asked for) or on (seen on the screen).
+ */
+import { byId, el, icon, milliseconds, seam } from "./dom.js";
+
+/** @typedef {import("./types.js").Garment} Garment */
+
+/** @type {[import("./types.js").Kind, string, string, string][]} */
+const GROUPS = [
+  ["top", "Tops", "tops", "a shirt or a jumper"],
+  ["bottom", "Bottoms", "bottoms", "trousers or a skirt"],
+  ["one-piece", "One-pieces", "one-pieces", "a dress or an overall"],
+];
+const NUMBERS = 9;
+
+export class Rack {
+  #box = byId("rack-groups");
+  /** @type {Garment[]} */
+  #garments = [];
+  /** @type {string[]} */
+  #trained = [];
+  /** @type {string | null} */
+  #on = null;
+  /** @type {string | null} */
+  #next = null;
+  /** @type {number | null} */
+  #ms = null;
+  #hooks;
+
+  /** @param {{onpick(garment: Garment, start: number): void, onadd(kind: string): void}} hooks */
+  constructor(hooks) {
+    this.#hooks = hooks;
+  }
+
+  get on() {
+    return this.#on;
+  }
+
+  get next() {
+    return this.#next;
+  }
+
+  /** @param {string} id */
+  find(id) {
+    return this.#garments.find((garment) => garment.id === id) ?? null;
+  }
+
+  /** The first garment of a kind that the model knows. */
+  get first() {
+    const bundled = this.#garments.filter((garment) => !garment.own);
+    return bundled.find((garment) => !this.#trained.length || this.#trained.includes(garment.kind)) ?? bundled[0] ?? null;
+  }
+
+  /** The garment on key 1 to 9. @param {number} number */
+  numbered(number) {
+    return this.#ordered()[number - 1] ?? null;
+  }
+
+  /** @param {Garment[]} garments */
+  fill(garments) {
+    this.#garments = [...this.#garments.filter((garment) => garment.own), ...garments.filter((g) => !g.own)];
+    this.#build();
+  }
+
+  /** @param {Garment} garment */
+  add(garment) {
+    this.#garments = [garment, ...this.#garments.filter((known) => known.id !== garment.id)];
+    this.#build();
+  }
+
+  /** Uploads vanish with their session. */
+  removeOwn() {
+    this.#garments = this.#garments.filter((garment) => !garment.own);
+    this.#build();
+  }
+
+  /** @param {string[]} kinds that the model was trained on */
+  trainedOn(kinds) {
+    if (String(kinds) === String(this.#trained)) return;
+    this.#trained = kinds;
+    this.#build();
+  }
+
+  /** @param {string | null} id */
+  setNext(id) {
+    this.#next = id;
+    this.#mark();
+  }
+
+  /** @param {string | null} id @param {number | null} ms */
+  setOn(id, ms) {
+    this.#on = id;
+    this.#ms = ms;
+    if (this.#next === id) this.#next = null;
+    this.#mark();
+  }
+
+  /** In the order of the numbers: group by group, one's own first. */
+  #ordered() {
+    return GROUPS.flatMap(([kind]) => this.#garments.filter((garment) => garment.kind === kind));
+  }
+
+  #build() {
+    const held = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.garmentId : null;
+    const order = this.#ordered();
+    const groups = GROUPS.map(([kind, title, plural, example]) => {
+      const garments = order.filter((garment) => garment.kind === kind);
+      const trained = !this.#trained.length || this.#trained.includes(kind);
+      const note = trained ? null : el("p", { className: "group-note" }, this.#note(plural));
+      const tiles = garments.map((garment) => this.#tile(garment, order.indexOf(garment) + 1));
+      const invite = garments.length ? null : this.#invite(kind, example);
+      const heading = el("h3", { className: "group-title", id: `group-${kind}` }, title);
+      const list = el("div", { className: "tiles", role: "group", "aria-labelledby": `group-${kind}` }, ...tiles, invite);
+      const section = el("section", { className: "group", "data-kind": kind, "data-empty": String(!garments.length) });
+      section.append(el("div", { className: "group-head" }, heading, note), list);
+      return section;
+    });
+    this.#box.replaceChildren(...groups);
+    this.#mark();
+    if (held) this.#box.querySelector(`[data-garment-id="${CSS.escape(held)}"]`)?.focus();
+  }
+
+  /** @param {string} plural */
+  #note(plural) {
+    const known = GROUPS.filter(([kind]) => this.#trained.includes(kind)).map(([, , name]) => name).join(" and ");
+    return `This model was trained on ${known}; ${plural} may not come out right.`;
+  }
+
+  /** @param {Garment} garment @param {number} number */
+  #tile(garment, number) {
+    const key = number <= NUMBERS ? el("kbd", { className: "tile-key", "aria-hidden": "true" }, String(number)) : null;
+    const picture = el("span", { className: "tile-picture" });
+    picture.append(el("img", { src: garment.image, alt: "", draggable: false, loading: "lazy", decoding: "async" }));
+    picture.append(...(key ? [key] : []), el("span", { className: "tile-tag", "aria-hidden": "true" }), seam());
+    if (garment.own) picture.append(el("span", { className: "tile-own" }, "yours"));
+    const button = el("button", { type: "button", className: "tile", "data-garment-id": garment.id, "data-state": "idle" });
+    if (number <= NUMBERS) button.setAttribute("aria-keyshortcuts", String(number));
+    button.title = garment.name;
+    button.append(picture, el("span", { className: "tile-name" }, garment.name));
+    // The event's own time, not that of this line: what the page took to get here counts as well.
+    button.addEventListener("click", (event) => this.#hooks.onpick(garment, event.timeStamp));
+    return button;
+  }
+
+  /** @param {string} kind @param {string} example */
+  #invite(kind, example) {
+    const text = el("span", {}, el("b", {}, "Add your own"), el("span", {}, `Drop a photo of ${example}, or choose one.`));
+    const button = el("button", { type: "button", className: "invite" }, icon("plus"), text);
+    button.addEventListener("click", () => this.#hooks.onadd(kind));
+    return button;
+  }
+
+  #mark() {
+    for (const tile of this.#box.querySelectorAll("[data-garment-id]")) {
+      const id = tile.dataset.garmentId;
+      const garment = this.find(id);
+      const state = id === this.#next ? "next" : id === this.#on ? "on" : "idle";
+      tile.dataset.state = state;
+      tile.setAttribute("aria-pressed", String(state === "on"));
+      const tag = state === "next" ? "next" : this.#ms === null ? "on" : `on · ${milliseconds(this.#ms)}`;
+      tile.querySelector(".tile-tag").textContent = state === "idle" ? "" : tag;
+      const words = state === "idle" ? "" : state === "next" ? ", next" : ", on";
+      tile.setAttribute("aria-label", `${garment?.name}${garment?.own ? ", yours" : ""}${words}`);
+    }
+  }
+}

@@ -1,0 +1,106 @@
+// @ts-check
+/**
+ * Follows every control from the click to the first picture that obeys it. Of each kind the latest wins: what it
+ * supersedes is forgotten at once. Times go to the server once each; a time that a pause, a hidden tab or a lost socket
+ * has stretched says nothing about speed and is not told.
+ *
+ * @typedef {"wear" | "say" | "person" | "take"} ControlKind
+ * @typedef {{id: number, kind: ControlKind, target: any, start: number, sequence: number | null,
+ *   stretched: boolean}} Pending
+ */
+export class Switches {
+  /** @type {Map<ControlKind, Pending>} */
+  #pending = new Map();
+  /** @type {{sequence: number, ms: number}[]} */
+  #untold = [];
+  #id = 0;
+  #obeyed = 0;
+  #onshown;
+
+  /** @param {(done: Pending, ms: number | null) => void} onshown ms is null where the time was stretched */
+  constructor(onshown) {
+    this.#onshown = onshown;
+  }
+
+  /**
+   * @param {ControlKind} kind
+   * @param {any} target
+   * @param {number} start time of the click, on performance.now()'s clock
+   * @param {boolean} stretched known from the start, e.g. because the stream is paused
+   */
+  begin(kind, target, start, stretched) {
+    const pending = { id: ++this.#id, kind, target, start, sequence: null, stretched };
+    this.#pending.set(kind, pending);
+    return pending;
+  }
+
+  /** @param {ControlKind} kind */
+  pending(kind) {
+    return this.#pending.get(kind) ?? null;
+  }
+
+  /** @param {import("./types.js").Accepted} message */
+  accepted(message) {
+    for (const pending of this.#pending.values()) {
+      if (pending.id === message.id) this.settle(pending, message.sequence);
+    }
+  }
+
+  /**
+   * The sequence of a pending control is known.
+   * @param {Pending} pending
+   * @param {number} sequence
+   */
+  settle(pending, sequence) {
+    pending.sequence = sequence;
+    if (this.#obeyed >= sequence) this.displayed(this.#obeyed, performance.now());
+  }
+
+  /** The server could not do it. @param {number} id */
+  refused(id) {
+    for (const [kind, pending] of this.#pending) {
+      if (pending.id !== id) continue;
+      this.#pending.delete(kind);
+      return pending;
+    }
+    return null;
+  }
+
+  /** Something other than the machine's speed makes what is pending take longer. */
+  stretch() {
+    for (const pending of this.#pending.values()) pending.stretched = true;
+  }
+
+  /** Another stream: sequence numbers start over. */
+  clear() {
+    this.#pending.clear();
+    this.#untold = [];
+    this.#obeyed = 0;
+  }
+
+  /**
+   * A frame has been drawn.
+   * @param {number} obeys
+   * @param {number} now
+   * @returns {boolean} whether something came into force with it
+   */
+  displayed(obeys, now) {
+    this.#obeyed = obeys;
+    let any = false;
+    for (const [kind, pending] of this.#pending) {
+      if (pending.sequence === null || pending.sequence > obeys) continue;
+      this.#pending.delete(kind);
+      const ms = pending.stretched ? null : Math.max(0, now - pending.start);
+      if (ms !== null && pending.sequence >= 1) this.#untold.push({ sequence: pending.sequence, ms });
+      this.#onshown(pending, ms);
+      any = true;
+    }
+    return any;
+  }
+
+  /** Times that have not been told yet; they are then. */
+  take() {
+    const told = this.#untold.splice(0, 16);
+    return told.map(({ sequence, ms }) => ({ sequence, ms: Math.min(600_000, Math.round(ms * 10) / 10) }));
+  }
+}

@@ -1,0 +1,43 @@
+// @ts-check
+/** From click to picture: the last time in large, the ones before as dots on one scale. */
+import { byId, el, milliseconds, setText } from "./dom.js";
+
+const MOST = 24;
+const LEAST_SCALE_MS = 500;
+
+export class Timing {
+  #dots = byId("timing-dots");
+  /** @type {number[]} */
+  #times = [];
+
+  /** @param {number} ms @param {string} what */
+  add(ms, what) {
+    this.#times = [...this.#times, ms].slice(-MOST);
+    const scale = Math.max(LEAST_SCALE_MS, Math.ceil(Math.max(...this.#times) / 250) * 250);
+    const number = byId("timing-last");
+    const [value, unit] = milliseconds(ms).split(" ");
+    number.replaceChildren(value, el("small", {}, ` ${unit}`));
+    number.classList.remove("fresh");
+    void number.offsetWidth; // restarts the animation
+    number.classList.add("fresh");
+    setText(byId("timing-what"), what);
+    setText(byId("timing-scale"), milliseconds(scale));
+    this.#dots.replaceChildren(
+      ...this.#times.map((time, index) => {
+        const dot = el("i", { className: index === this.#times.length - 1 ? "dot last" : "dot" });
+        dot.style.left = `${(time / scale) * 100}%`;
+        return dot;
+      }),
+    );
+    this.#dots.setAttribute("aria-label", `The last ${this.#times.length}: ${this.#times.map(Math.round).join(", ")} ms`);
+  }
+
+  /** @param {import("./types.js").Stats} stats */
+  percentiles(stats) {
+    const known = stats.switch_p50 !== null && stats.switch_p95 !== null;
+    const text = known
+      ? `half within ${milliseconds(stats.switch_p50 ?? 0)}, 95 % within ${milliseconds(stats.switch_p95 ?? 0)}`
+      : "";
+    setText(byId("timing-percentiles"), text);
+  }
+}

@@ -1,0 +1,48 @@
+// @ts-check
+/** Short notes at the edge, and what screen readers are told. */
+import { byId, el, icon } from "./dom.js";
+
+const STAYS_MS = 6000;
+const MOST = 3;
+
+let turn = 0;
+
+/** Says something to screen readers, politely. @param {string} text */
+export function announce(text) {
+  // Two lines in turn: the same sentence twice in a row is read twice.
+  const lines = byId("live").children;
+  turn = 1 - turn;
+  lines[1 - turn].textContent = "";
+  lines[turn].textContent = text;
+}
+
+/**
+ * @param {string} text
+ * @param {{tone?: "plain" | "bad", action?: Node | null, stays?: boolean, spoken?: boolean}} [options]
+ */
+export function toast(text, { tone = "plain", action = null, stays = false, spoken = true } = {}) {
+  const shelf = byId("toasts");
+  const close = el("button", { className: "toast-close", type: "button", "aria-label": "Dismiss" }, icon("close"));
+  const note = el("div", { className: "toast", "data-tone": tone }, el("p", {}, text), action, close);
+  const remove = () => note.remove();
+  close.addEventListener("click", remove);
+  action?.addEventListener("click", () => setTimeout(remove, 300));
+  while (shelf.children.length >= MOST) shelf.firstElementChild?.remove();
+  shelf.append(note);
+  if (!stays) {
+    let timer = setTimeout(remove, STAYS_MS);
+    // Who reads slowly holds it with the pointer or the focus.
+    for (const hold of ["pointerenter", "focusin"]) note.addEventListener(hold, () => clearTimeout(timer));
+    for (const free of ["pointerleave", "focusout"]) {
+      note.addEventListener(free, () => (timer = setTimeout(remove, STAYS_MS)));
+    }
+  }
+  if (spoken) announce(text);
+  return remove;
+}
+
+/** In full screen only the full-screen element is visible: notes move into it. */
+export function startToasts() {
+  const shelf = byId("toasts");
+  document.addEventListener("fullscreenchange", () => (document.fullscreenElement ?? document.body).append(shelf));
+}
