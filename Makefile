@@ -1,7 +1,7 @@
 # Every target does its own set-up: a .venv with the pinned versions, again only when what is pinned changes.
 .DEFAULT_GOAL := demo
 .NOTPARALLEL:
-.PHONY: demo test setup score lint clean
+.PHONY: demo studio test setup score lint clean
 
 BIN := .venv/bin
 PINS := pyproject.toml constraints.txt scripts/setup.sh
@@ -9,7 +9,10 @@ PINS := pyproject.toml constraints.txt scripts/setup.sh
 demo: .venv/.ready-run ## a video of a person whose clothes change, from bundled inputs, in out/
 	$(BIN)/quickchange generate --demo
 
-test: .venv/.ready-dev ## all tests
+studio: .venv/.ready-serve ## the studio in the browser, at http://127.0.0.1:8000
+	$(BIN)/quickchange serve
+
+test: .venv/.ready-dev ## all tests, those in a browser included
 	$(BIN)/python -m pytest
 
 setup: .venv/.ready-dev ## what scoring, benchmarks and training need, the renderer included
@@ -29,6 +32,10 @@ clean: ## the virtual environment and all caches; out/, data/ and runs/ stay
 	scripts/setup.sh run
 	touch $@
 
+.venv/.ready-serve: $(PINS)
+	scripts/setup.sh serve
+	touch .venv/.ready-run $@
+
 .venv/.ready-dev: $(PINS)
 	scripts/setup.sh dev
-	touch .venv/.ready-run $@
+	touch .venv/.ready-run .venv/.ready-serve $@

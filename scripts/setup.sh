@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# scripts/setup.sh run|dev: makes .venv with the pinned versions of constraints.txt. Safe to run again at any time.
-#   run  what generating a video needs
-#   dev  that, and what tests, lint, training and the renderer need, Mesa's software OpenGL included
+# scripts/setup.sh run|serve|dev: makes .venv with the pinned versions of constraints.txt. Safe to run again at any time.
+#   run    what generating a video needs
+#   serve  that, and the server of the studio page
+#   dev    that, and what tests, lint, training and the renderer need, Mesa's software OpenGL and Chromium included
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,8 +11,9 @@ say() { echo "== $*"; }
 mode=${1:-}
 case "$mode" in
   run) package="." ;;
+  serve) package=".[serve]" ;;
   dev) package=".[dev]" ;;
-  *) echo "usage: scripts/setup.sh run|dev" >&2; exit 2 ;;
+  *) echo "usage: scripts/setup.sh run|serve|dev" >&2; exit 2 ;;
 esac
 
 find_python() {
@@ -73,5 +75,10 @@ if [ "$mode" = dev ] && ! renders; then
   say "the renderer of the generated world needs OpenGL"
   scripts/apt_packages.sh libegl1 libgl1 libgl1-mesa-dri
   renders || { echo "quickchange: OpenGL through EGL still does not work here" >&2; exit 1; }
+fi
+
+if [ "$mode" = dev ] && ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then
+  say "the tests of the studio page need a browser"
+  scripts/apt_packages.sh chromium
 fi
 say "ready"

@@ -11,7 +11,7 @@ import dataclasses
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -31,7 +31,8 @@ WEIGHTS = "diffusion_pytorch_model"
 TRANSFORMER_CLASS = "WanTransformer3DModel"
 
 
-GARMENT_KINDS = ("top", "bottom", "one-piece")
+GarmentKind = Literal["top", "bottom", "one-piece"]
+GARMENT_KINDS: tuple[GarmentKind, ...] = get_args(GarmentKind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class StreamConfig:
     timesteps: tuple[float, ...] = (1000.0, 750.0, 500.0, 250.0)
     shift: float = 5.0
     garment_box: tuple[float, float, float, float] = (0.05, 0.05, 0.95, 0.95)
-    kinds: tuple[str, ...] = GARMENT_KINDS
+    kinds: tuple[GarmentKind, ...] = GARMENT_KINDS
 
     def __post_init__(self) -> None:
         for name, greatest in (("width", 8192), ("height", 8192), ("fps", 240), ("chunk", 64), ("window", 4096)):

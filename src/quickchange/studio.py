@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quickchange.cache import VARIANTS, KVCache
-from quickchange.components import Components
+from quickchange.components import Components, GarmentKind
 from quickchange.images import Source as ImageLike
 from quickchange.images import cut_out, fit_garment, fit_reference, load_image
 from quickchange.model.rope import RotaryEmbedding
@@ -99,9 +99,24 @@ class Studio:
         return self.components.stream.fps
 
     @property
+    def chunk(self) -> int:
+        """Latent frames of a chunk."""
+        return self.components.stream.chunk
+
+    @property
+    def window(self) -> int:
+        """Latent frames that the cache of a session holds."""
+        return self.components.stream.window
+
+    @property
+    def kinds(self) -> tuple[GarmentKind, ...]:
+        """Kinds of garments that the model was trained on."""
+        return self.components.stream.kinds
+
+    @property
     def frames_per_chunk(self) -> int:
         """The most frames of a chunk."""
-        return self.components.stream.chunk * self.components.codec.temporal
+        return self.chunk * self.components.codec.temporal
 
     @property
     def session_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import pytest
@@ -26,7 +27,7 @@ class Run:
 
     def longest_gap(self, start: float, end: float) -> float:
         times = [at for at, _ in self.frames if start <= at < end]
-        return max(b - a for a, b in zip(times, times[1:], strict=False))
+        return max(b - a for a, b in itertools.pairwise(times))
 
 
 def simulate(

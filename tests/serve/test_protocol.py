@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def test_a_second_hello_is_refused() -> None:
         ('{"type": "hello", "version": 1, "codecs": []}', "codecs"),
         ('{"type": "ack", "frame": 1, "switched": [{"sequence": 1, "ms": NaN}]}', "ms"),
         (" " * 20_000, "20000 bytes"),
-        ("[" * 10_000, ""),
+        ("[" * 10_000, "JSON"),
     ],
 )
 def test_faults_are_named(text: str, named: str) -> None:
@@ -84,12 +85,8 @@ json_values = st.recursive(
 @given(st.sampled_from(MESSAGES), st.sampled_from(["type", "id", "garment", "seed", "frame", "x"]), json_values)
 def test_messages_with_a_changed_field_parse_or_raise(message: BaseModel, name: str, value: object) -> None:
     text = json.dumps(message.model_dump(mode="json") | {name: value})
-    try:
-        parsed = protocol.parse(text)
-    except ProtocolError as error:
-        assert str(error)
-    else:
-        assert isinstance(parsed, BaseModel)
+    with contextlib.suppress(ProtocolError):
+        assert isinstance(protocol.parse(text), BaseModel)
 
 
 u32, u64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
@@ -113,14 +110,12 @@ def test_what_is_no_frame_is_refused(message: bytes) -> None:
 def test_states_follow_the_table_and_closing_is_final(events: list[Event]) -> None:
     state = State.NEW
     for event in events:
-        try:
-            after = step(state, event)
-        except ProtocolError as error:
-            assert (state, event) not in TRANSITIONS
-            assert state in str(error)
+        if (state, event) in TRANSITIONS:
+            assert step(state, event) is TRANSITIONS[state, event]
+            state = step(state, event)
         else:
-            assert TRANSITIONS[state, event] is after
-            state = after
+            with pytest.raises(ProtocolError, match=state):
+                step(state, event)
         if state is State.CLOSED:
             assert all((state, event) not in TRANSITIONS for event in Event)
 

@@ -12,7 +12,8 @@ from quickchange.commands.folders import MODEL_VARIABLE, model_folder
 from quickchange.errors import InputError, ModelError
 
 if TYPE_CHECKING:
-    from quickchange.generate import Studio, Summary
+    from quickchange.generate import Summary
+    from quickchange.studio import Studio
 
 DEMO_SECONDS = 6.0
 DEMO_SWITCHES = ((2.0, "garment_2.png"), (4.0, "garment_3.png"))
@@ -117,12 +118,12 @@ def open_studio(model: Path, device: str, threads: int | None) -> tuple[Studio, 
     import torch
 
     from quickchange.commands.device import usable_device
-    from quickchange.studio import Studio as RealStudio
+    from quickchange.studio import Studio
 
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        return RealStudio.from_pretrained(model, device=usable_device(device)), torch.get_num_threads()
+        return Studio.from_pretrained(model, device=usable_device(device)), torch.get_num_threads()
     except FileNotFoundError as error:
         raise InputError(f"{model} is not a whole model directory: {error}") from error
     except ModelError as error:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from quickchange.serve.hub import Hub
     from quickchange.serve.settings import Settings
 
-TOKEN_VARIABLE = "QUICKCHANGE_TOKEN"  # noqa: S105 - the name of the variable
+TOKEN_VARIABLE = "QUICKCHANGE_TOKEN"
 GRACE_SECONDS = 5
 
 

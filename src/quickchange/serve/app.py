@@ -66,16 +66,18 @@ class Server:
     async def _warm(self, device: Device) -> None:
         try:
             studio = await device.turn(self._load)
-            places = self._settings.max_sessions or await device.turn(lambda: count_places(studio))
+            places = self._settings.max_sessions
+            if places is None:
+                places = await device.turn(lambda: count_places(studio))
             model = protocol.ModelInfo(
                 name=self._name,
                 width=studio.width,
                 height=studio.height,
                 fps=studio.fps,
-                chunk=studio.components.stream.chunk,
-                window=studio.components.stream.window,
+                chunk=studio.chunk,
+                window=studio.window,
                 device=studio.device.type,
-                kinds=list(studio.components.stream.kinds),
+                kinds=[*studio.kinds],
             )
             hub = Hub(studio, model, self._settings, device, self.catalogue, places)
             await device.turn(hub.prepare_bundled)

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quickchange.serve.catalogue import Catalogue
+from quickchange.serve.catalogue import Catalogue, Role
 from quickchange.serve.device import Device
 from quickchange.serve.live import Live, Viewer
 from quickchange.serve.metrics import Metrics
@@ -19,7 +19,7 @@ from quickchange.serve.problems import problem
 from quickchange.serve.protocol import ModelInfo, State
 from quickchange.serve.recording import Recording
 from quickchange.serve.settings import Settings
-from quickchange.serve.uploads import ImageWorker, Role, Upload
+from quickchange.serve.uploads import ImageWorker, Upload
 
 if TYPE_CHECKING:
     from quickchange.images import Source

@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from quickchange.serve import protocol
+from quickchange.serve.catalogue import Role
 from quickchange.serve.pacing import Due, Pacer
 from quickchange.serve.problems import problem
 from quickchange.serve.protocol import MAX_SEED, Event, State, step
 from quickchange.serve.recording import Recording
 from quickchange.serve.turns import Scene, Shot, Turns
-from quickchange.serve.uploads import Role, Uploads
+from quickchange.serve.uploads import Uploads
 
 if TYPE_CHECKING:
     from quickchange.serve.hub import Hub
@@ -186,7 +187,7 @@ class Live:
                 await self._until(lambda now: self._pacer.wants_chunk(now, turns.switching), self._pacer.next_chunk_at)
                 asked = time.monotonic()
                 made = await self._hub.device.turn(turns)
-                await self._until(lambda now: self._pacer.has_room(len(made.shots)), self._pacer.next_due)
+                await self._until_room(len(made.shots))
                 with self._lock:
                     now = time.monotonic()
                     self._pacer.generated(now - asked, made.switch)
@@ -214,6 +215,9 @@ class Live:
                 at = again(now)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), None if at is None else max(0.001, at - now))
+
+    async def _until_room(self, count: int) -> None:
+        await self._until(lambda _: self._pacer.has_room(count), self._pacer.next_due)
 
     def _fail(self, error: Exception) -> None:
         self._go(Event.FAIL)
@@ -256,7 +260,8 @@ class Live:
         with self._lock:
             buffered, dropped = self._pacer.buffered, self._pacer.dropped
         recent = [at for at in self._sent if now - at < RATE_SECONDS]
-        cuts = quantiles(self._switches, n=20, method="inclusive") if len(self._switches) > 1 else [*self._switches] * 19
+        times = [*self._switches]
+        cuts = quantiles(times, n=20, method="inclusive") if len(times) > 1 else times * 19
         return protocol.Stats(
             generated=round(self._speed, 1),
             rate=round(len(recent) / RATE_SECONDS, 1),

@@ -417,6 +417,11 @@ def parse(text: str | bytes) -> Any:
         raise ProtocolError(f"{where}: {fault['msg']}") from None
 
 
+def parse_answer(text: str | bytes) -> Any:
+    """A server's message; pydantic's ValidationError for what is none."""
+    return _TO_VIEWER.validate_json(text)
+
+
 def schema() -> dict[str, Any]:
     """JSON schema of everything that is said, for docs/protocol.schema.json."""
     definitions: dict[str, Any] = {}

@@ -130,15 +130,14 @@ class Recording:
 
 def remux(source: Path, target: Path) -> None:
     """Copies an MP4's pictures into a plain MP4 that plays everywhere, whole or not at all."""
-    with atomic_path(target) as temporary:
-        with (
-            av.open(str(source)) as reading,
-            av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as writing,
-        ):
-            writing.metadata["comment"] = SYNTHETIC_NOTE
-            video = reading.streams.video[0]
-            copy = writing.add_stream_from_template(video)
-            for packet in reading.demux(video):
-                if packet.dts is not None:  # the flush at the end
-                    packet.stream = copy
-                    writing.mux(packet)
+    with (
+        atomic_path(target) as temporary, av.open(str(source)) as reading,
+        av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as writing,
+    ):
+        writing.metadata["comment"] = SYNTHETIC_NOTE
+        video = reading.streams.video[0]
+        copy = writing.add_stream_from_template(video)
+        for packet in reading.demux(video):
+            if packet.dts is not None:  # the flush at the end
+                packet.stream = copy
+                writing.mux(packet)

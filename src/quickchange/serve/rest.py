@@ -13,17 +13,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, File, Form, Header, Query, Request, Response, UploadFile
 from fastapi.responses import FileResponse
 from PIL import Image
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from starlette.background import BackgroundTask
 
 from quickchange.media import default_scale, enlarge, save_png_atomic
-from quickchange.serve.catalogue import Item
+from quickchange.serve.catalogue import Item, Role
 from quickchange.serve.hub import Hub
 from quickchange.serve.live import Live
 from quickchange.serve.oneshot import Cancelled, StudioInTurns
 from quickchange.serve.problems import RESPONSES, problem
 from quickchange.serve.protocol import MAX_PROMPT, MAX_SEED, Kind
-from quickchange.serve.uploads import Role, read_upload
+from quickchange.serve.uploads import read_garment, read_picture, read_upload
 
 router = APIRouter(responses=RESPONSES)
 
@@ -168,6 +168,7 @@ async def upload(
     cutout: Annotated[bool, Form(description="remove a garment's background")] = True,
 ) -> Uploaded:
     """Gives a session a picture of its own; it goes with the session."""
+    live.uploads.check_room()
     data = await image.read()
     kept = await hub.images.run(read_upload, data, hub.studio, role, kind if role == "garment" else None, cutout)
     await hub.images.run(hub.add_upload, live, kept)
@@ -233,7 +234,7 @@ async def generate(
 ) -> FileResponse:
     """One whole video, marked as synthetic. Takes a place and its turns like a stream."""
     from quickchange import generate as engine
-    from quickchange.plan import Garment, Plan
+    from quickchange.plan import Plan
 
     at = times or []
     if not 1 <= len(garments) <= MOST_GARMENTS:
@@ -247,8 +248,8 @@ async def generate(
 
     async with hub.place():
         read = [await picture.read() for picture in (reference, *garments)]
-        person = await hub.images.run(load_picture, read[0])
-        worn = [Garment(*await hub.images.run(load_garment, data, cutout)) for data in read[1:]]
+        person = await hub.images.run(read_picture, read[0])
+        worn = [await hub.images.run(read_garment, data, cutout) for data in read[1:]]
         folder = Path(tempfile.mkdtemp(prefix="quickchange-"))
         try:
             plan = Plan(

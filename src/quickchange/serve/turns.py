@@ -19,7 +19,7 @@ from quickchange.serve.protocol import Cache
 
 if TYPE_CHECKING:
     from quickchange.cache import Slots
-    from quickchange.session import Chunk, Session
+    from quickchange.session import Session
     from quickchange.studio import Prepared, Studio
 
 

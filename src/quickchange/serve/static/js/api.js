@@ -1,12 +1,14 @@
 // @ts-check
 /** The REST routes. Whatever goes wrong becomes a ProblemError whose message may be shown as it is. */
 
+import { sentence } from "./dom.js";
+
 /** @typedef {import("./types.js").Problem} Problem */
 
 export class ProblemError extends Error {
   /** @param {Problem} problem */
   constructor(problem) {
-    super(problem.detail || problem.title);
+    super(sentence(problem.detail || problem.title));
     this.problem = problem;
   }
 }
@@ -86,9 +88,11 @@ export async function snapshot(session, frame) {
 export async function readiness() {
   try {
     const response = await fetch("/readyz", { credentials: "same-origin", cache: "no-store" });
-    if (response.ok) return "ready";
     if (response.status === 503) return "warming";
-    return response.status === 401 || response.status === 403 ? await problemOf(response) : "unreachable";
+    // Ready says nothing of who may come in; a route that asks for it does.
+    const door = response.ok ? await fetch("/v1/people", { credentials: "same-origin" }) : response;
+    if (door.status === 401 || door.status === 403) return await problemOf(door);
+    return response.ok ? "ready" : "unreachable";
   } catch {
     return "unreachable";
   }

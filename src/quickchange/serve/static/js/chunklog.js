@@ -1,10 +1,9 @@
 // @ts-check
 /** What the last chunks took, as bars, and the last few in words. */
-import { byId, el } from "./dom.js";
+import { byId, el, setText } from "./dom.js";
 
 const BARS = 64;
 const LINES = 6;
-const SCALE_MS = 500; // what half a second of video may take; a bar beyond it is slower than it is shown
 
 const SWITCHING = ["refresh", "disentangle", "withdraw"];
 
@@ -17,6 +16,8 @@ export class ChunkLog {
   #bars = byId("chunk-bars");
   #lines = byId("chunk-lines");
   #evicted = 0;
+  /** @type {number[]} */
+  #times = [];
 
   /** @param {import("./types.js").CacheMessage} message */
   add(message) {
@@ -28,9 +29,17 @@ export class ChunkLog {
     const bar = el("i", { className: "bar-chunk", title: `frame ${message.frame}, segment ${last.segment}: ${ms} ms` });
     bar.dataset.switch = String(switching);
     bar.dataset.shade = String(last.segment % 2);
-    bar.style.height = `${Math.max(6, Math.min(100, (message.milliseconds / SCALE_MS) * 100))}%`;
     this.#bars.append(bar);
-    while (this.#bars.children.length > BARS) this.#bars.firstElementChild?.remove();
+    this.#times.push(message.milliseconds);
+    while (this.#bars.children.length > BARS) {
+      this.#bars.firstElementChild?.remove();
+      this.#times.shift();
+    }
+    const longest = Math.max(...this.#times);
+    [...this.#bars.children].forEach((each, index) => {
+      each.style.height = `${Math.max(4, (this.#times[index] / longest) * 100)}%`;
+    });
+    setText(byId("bars-note"), `Time of each chunk; the longest bar is ${Math.round(longest)} ms`);
 
     const cells = [`${message.frame}`, `${last.segment}`, `${message.obeys}`, `${ms} ms`].map((text) => el("td", {}, text));
     const row = el("tr", {}, ...cells, el("td", {}, switching ? "switch" : evicted > 0 ? `${evicted} evicted` : ""));

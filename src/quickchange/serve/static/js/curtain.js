@@ -3,12 +3,12 @@
  * What lies over the picture when it does not move, and the small light in the header: one place that turns phase and
  * state into words. The picture beneath stays visible.
  */
-import { byId, icon, setText } from "./dom.js";
+import { byId, icon, sentence, setText } from "./dom.js";
 import { announce } from "./toast.js";
 
 /** @typedef {import("./connection.js").Phase} Phase */
 /** @typedef {{tone: string, label: string, title?: string, detail?: string, icon?: string, action?: string,
- *   run?: () => void, spin?: boolean, soft?: boolean}} View */
+ *   run?: () => void, spin?: boolean, soft?: boolean, clear?: boolean}} View soft: a small label; clear: the picture stays bright */
 
 export class Curtain {
   #box = byId("curtain");
@@ -46,8 +46,9 @@ export class Curtain {
     setText(this.#tally.lastElementChild, view.label);
     this.#box.hidden = !view.title;
     this.#box.dataset.soft = String(Boolean(view.soft));
+    this.#box.dataset.clear = String(Boolean(view.clear));
     this.#box.dataset.spin = String(Boolean(view.spin));
-    byId("frame").dataset.frozen = String(Boolean(view.title) && !view.soft);
+    byId("frame").dataset.frozen = String(Boolean(view.title) && !view.soft && !view.clear);
     setText(this.#title, view.title ?? "");
     setText(this.#detail, view.detail ?? "");
     this.#detail.hidden = !view.detail;
@@ -75,19 +76,19 @@ export class Curtain {
         };
       case "busy":
         return {
-          tone: "wait", label: "All places taken", title: "All places are taken", icon: "again", action: "Try now",
-          run: acts.connect, detail: `${phase.detail} Trying again in ${left} s.`,
+          tone: "wait", label: "All places taken", title: "The house is full", icon: "again", action: "Try now",
+          run: acts.connect, detail: `${sentence(phase.detail)} Trying again in ${left} s.`,
         };
       case "reconnecting":
         return {
-          tone: "bad", label: "Reconnecting", title: "Reconnecting", spin: true,
+          tone: "bad", label: "Reconnecting", title: "Reconnecting", spin: true, soft: phase.attempt < 2,
           detail: phase.attempt < 3 ? "" : "The server does not answer. Your session is kept for a short while.",
           ...(phase.attempt < 3 ? {} : { icon: "again", action: "Try now", run: acts.connect }),
         };
       case "refused":
         return {
-          tone: "bad", label: "Not signed in", title: phase.title || "Not signed in", icon: "again", action: "Reload",
-          detail: phase.detail, run: acts.reload,
+          tone: "bad", label: "Not signed in", title: sentence(phase.title || "Not signed in").slice(0, -1), icon: "again", action: "Reload",
+          detail: sentence(phase.detail), run: acts.reload,
         };
       case "elsewhere":
         return {
@@ -96,18 +97,18 @@ export class Curtain {
         };
       case "ended":
         return {
-          tone: "bad", label: "Ended", title: phase.title || "The session has ended", detail: phase.detail,
+          tone: "bad", label: "Ended", title: sentence(phase.title || "The session has ended").slice(0, -1), detail: sentence(phase.detail),
           icon: "again", action: "Start again", run: acts.startOver,
         };
     }
     switch (state) {
       case "paused":
-        return { tone: "idle", label: "Paused", title: "Paused", icon: "play", action: "Go on", run: acts.resume };
+        return { tone: "idle", label: "Paused", title: "Paused", icon: "play", action: "Go on", run: acts.resume, clear: true };
       case "error":
       case "closed":
         return {
-          tone: "bad", label: "Stopped", title: problem?.title ?? "The stream has stopped",
-          detail: problem?.detail ?? "The server could not go on with this stream.", icon: "again",
+          tone: "bad", label: "Stopped", title: sentence(problem?.title ?? "The stream has stopped").slice(0, -1),
+          detail: sentence(problem?.detail ?? "The server could not go on with this stream."), icon: "again",
           action: "Start again", run: acts.startOver,
         };
       case "live":

@@ -3,10 +3,11 @@
  * What the viewer wants and what the screen shows: who is on stage, in what, doing what. Sends the controls, follows
  * them to the screen, and brings the wish across lost sockets, reloads and new sessions.
  */
-import { announce, toast } from "./toast.js";
-import { milliseconds } from "./dom.js";
-import { tab } from "./storage.js";
+import { Billing } from "./billing.js";
+import { sentence } from "./dom.js";
+import * as own from "./own.js";
 import { Switches } from "./switches.js";
+import { toast } from "./toast.js";
 
 /** @typedef {import("./types.js").Garment} Garment */
 /** @typedef {import("./types.js").PersonInfo} PersonInfo */
@@ -23,7 +24,6 @@ export class Director {
   /** @type {{garment: string, ms: number | null} | null} */
   lastSwitch = null;
   onstate = (/** @type {SessionState} */ _state) => {};
-  #take = 1;
   #loaded = false;
   /** @type {import("./types.js").Welcome | null} */
   #welcome = null;
@@ -32,10 +32,12 @@ export class Director {
   #first = false; // the first picture of a stream is awaited
   #switches = new Switches((done, ms) => this.#inForce(done, ms));
   #parts;
+  #billing;
 
   /** @param {{connection: any, receiver: any, stage: any, rack: any, people: any, prompt: any, timing: any}} parts */
   constructor(parts) {
     this.#parts = parts;
+    this.#billing = new Billing(parts);
   }
 
   // -- controls -------------------------------------------------------------------------------------------------------
@@ -69,23 +71,21 @@ export class Director {
   /** @param {number} start */
   take(start) {
     if (!this.#running) return;
-    this.#parts.stage.cue("next", `Take ${this.#take + 1}`);
-    this.#control("take", null, {}, start);
+    this.#parts.stage.cue("next", `Take ${this.#billing.take + 1}`);
+    this.#control("take", null, { seed: drawSeed() }, start);
   }
 
   /** @param {Upload} upload @param {string} name @param {number} start */
   wearUpload(upload, name, start) {
-    const garment = { id: upload.id, name, kind: upload.kind ?? "top", image: upload.preview, own: true };
+    const garment = own.keep(upload, name);
     this.#parts.rack.add(garment);
-    remember(upload, name);
-    this.wear(/** @type {Garment} */ (garment), start);
+    this.wear(garment, start);
   }
 
   /** @param {Upload} upload @param {string} name @param {number} start */
   personUpload(upload, name, start) {
-    const person = { id: upload.id, name, image: upload.preview, own: true };
+    const person = own.keep(upload, name);
     this.#parts.people.add(person);
-    remember(upload, name);
     this.person(person, start);
   }
 
@@ -120,8 +120,8 @@ export class Director {
   /** Garments and people are there. */
   loaded() {
     this.#loaded = true;
-    if (this.#parts.connection.token) this.#recall();
-    const { rack, people, stage } = this.#parts;
+    const { connection, rack, people, stage } = this.#parts;
+    if (connection.token) own.recall(rack, people);
     this.#wish.garment ??= rack.first;
     this.#wish.person ??= people.first;
     if (this.#wish.person && !stage.drawn) stage.still(this.#wish.person);
@@ -149,7 +149,7 @@ export class Director {
     const { connection, receiver, rack, people, prompt, stage } = this.#parts;
     receiver.restart();
     this.#switches.clear();
-    this.#take = 1;
+    this.#billing.take = 1;
     this.#first = true;
     this.#wish.garment ??= rack.first;
     this.#wish.person ??= people.first;
@@ -157,48 +157,47 @@ export class Director {
     if (!garment || !person) return;
     if (rack.on !== garment.id) rack.setNext(garment.id);
     if (people.on !== person.id) people.setNext(person.id);
-    stage.slate("Take 1");
-    connection.send({ type: "open", person: person.id, garment: garment.id, prompt: prompt.text });
+    const seed = drawSeed();
+    this.#billing.slate(seed);
+    connection.send({ type: "open", person: person.id, garment: garment.id, prompt: prompt.text, seed });
+    this.#change("opening"); // ahead of the server's word: a click in between is sent, not lost
   }
 
-  /** The same session at a new socket: what it does not know yet is said again. @param {import("./types.js").Welcome} w */
-  #goOn(w) {
+  /** The same session at a new socket. @param {import("./types.js").Welcome} welcome */
+  #goOn(welcome) {
     const { connection, rack, people, prompt, stage } = this.#parts;
+    const { wearing, person } = welcome;
     this.#first = !rack.on;
-    const waiting = { wear: this.#switches.pending("wear"), person: this.#switches.pending("person") };
-    const asked = this.#switches.pending("say");
-    for (const pending of [waiting.wear, waiting.person, asked]) {
-      if (!pending || pending.sequence !== null) continue;
-      const field = /** @type {Record<string, string>} */ ({ wear: "garment", person: "person", say: "prompt" })[pending.kind];
-      const value = pending.target.id ?? pending.target;
-      const known = { wear: w.wearing, person: w.person, say: w.prompt, take: null }[pending.kind];
-      if (known === value) this.#switches.settle(pending, w.sequence);
-      else connection.send({ type: pending.kind, id: pending.id, [field]: value });
+    for (const message of this.#switches.resumed(welcome)) connection.send(message);
+    const waits = this.#waits;
+    if (!waits.wear) {
+      this.#wish.garment = rack.find(wearing ?? "") ?? this.#wish.garment;
+      if (wearing && rack.on !== wearing) rack.setNext(wearing);
     }
-    if (!waiting.wear) {
-      this.#wish.garment = rack.find(w.wearing ?? "") ?? this.#wish.garment;
-      if (w.wearing && rack.on !== w.wearing) rack.setNext(w.wearing);
-    }
-    if (!waiting.person) {
-      this.#wish.person = people.find(w.person ?? "") ?? this.#wish.person;
-      if (w.person && people.on !== w.person) people.setNext(w.person);
+    if (!waits.person) {
+      this.#wish.person = people.find(person ?? "") ?? this.#wish.person;
+      if (person && people.on !== person) people.setNext(person);
       if (this.#wish.person && !stage.drawn) stage.still(this.#wish.person);
     }
-    if (!asked && w.prompt !== null) prompt.restore(w.prompt);
-    this.#slate(w.seed);
+    if (!waits.wear && !waits.person) stage.uncue();
+    if (!this.#switches.pending("say") && welcome.prompt !== null) prompt.restore(welcome.prompt);
+    this.#billing.slate(welcome.seed);
+  }
+
+  get #waits() {
+    return { wear: Boolean(this.#switches.pending("wear")), person: Boolean(this.#switches.pending("person")) };
   }
 
   /** The session could not be resumed: its uploads are gone with it. */
   lost() {
     const { rack, people } = this.#parts;
-    const own = [this.#wish.garment, this.#wish.person].filter((item) => item?.own);
-    tab.set("uploads", null);
+    const had = own.forget();
     rack.removeOwn();
     people.removeOwn();
     if (this.#wish.garment?.own) this.#wish.garment = rack.first;
     if (this.#wish.person?.own) this.#wish.person = people.first;
-    const more = own.length ? " Your own pictures went with it; add them again to use them." : "";
-    if (this.#parts.stage.drawn) toast(`The session had ended; a new one has begun.${more}`);
+    const more = had ? " Your own pictures went with it; add them again to use them." : "";
+    if (had || this.#parts.stage.drawn) toast(`The session had ended; a new one has begun.${more}`);
   }
 
   /** The socket is gone, or not there yet. */
@@ -218,8 +217,8 @@ export class Director {
   accepted(message) {
     this.#switches.accepted(message);
     if (message.seed !== null && message.seed !== undefined) {
-      this.#take += 1;
-      this.#slate(message.seed);
+      this.#billing.take += 1;
+      this.#billing.slate(message.seed);
     }
   }
 
@@ -236,7 +235,7 @@ export class Director {
       people.setNext(null);
       this.#wish.person = people.find(people.on ?? "") ?? null;
     } else if (refused?.kind === "say") prompt.refused();
-    toast(`${problem.title}: ${problem.detail}`, { tone: "bad" });
+    toast(sentence(problem.detail || problem.title), { tone: "bad" });
   }
 
   // -- on the screen --------------------------------------------------------------------------------------------------
@@ -244,45 +243,15 @@ export class Director {
   /** A frame has been drawn. @param {import("./types.js").FrameHeader} header @param {number} now */
   displayed(header, now) {
     const news = this.#switches.displayed(header.obeys, now);
-    if (this.#first) this.#opened();
-    if (news) this.#parts.receiver.ack(); // the server's statistics should not wait for it
-  }
-
-  #opened() {
+    if (this.#first) this.#billing.opened(this.#waits);
     this.#first = false;
-    const { rack, people, stage } = this.#parts;
-    if (rack.next && !this.#switches.pending("wear")) rack.setOn(rack.next, null);
-    if (people.next && !this.#switches.pending("person")) people.setOn(people.next);
-    if (!rack.next && !people.next) stage.uncue();
-    this.#describe();
+    if (news) this.#parts.receiver.ack(); // the server's statistics should not wait for it
   }
 
   /** @param {import("./switches.js").Pending} done @param {number | null} ms */
   #inForce(done, ms) {
-    const { rack, people, prompt, stage, timing } = this.#parts;
-    const time = ms === null ? "" : `, ${milliseconds(ms)}`;
-    const name = done.target?.name ?? (done.kind === "take" ? `Take ${this.#take}` : "Prompt");
-    if (done.kind === "wear") {
-      rack.setOn(done.target.id, ms);
-      this.lastSwitch = { garment: done.target.id, ms };
-    } else if (done.kind === "person") people.setOn(done.target.id);
-    else if (done.kind === "say") prompt.shown(ms);
-    const waits = this.#switches.pending("wear") ?? this.#switches.pending("person");
-    if (done.kind !== "say" && !waits) stage.cue("on", `${name}${time && ` · ${time.slice(2)}`}`);
-    if (ms !== null && done.kind === "wear") timing.add(ms, name);
-    announce(`${name} is on${time}`);
-    this.#describe();
-  }
-
-  #describe() {
-    const { rack, people, stage } = this.#parts;
-    const [garment, person] = [rack.find(rack.on ?? ""), people.find(people.on ?? "")];
-    stage.describe(`Generated video of ${person?.name ?? "a person"} wearing ${garment?.name ?? "clothes"}`);
-  }
-
-  /** @param {number | null} seed */
-  #slate(seed) {
-    this.#parts.stage.slate(`Take ${this.#take}${seed === null ? "" : ` · seed ${seed}`}`);
+    if (done.kind === "wear") this.lastSwitch = { garment: done.target.id, ms };
+    this.#billing.inForce(done, ms, this.#waits.wear || this.#waits.person);
   }
 
   /** @param {SessionState} state */
@@ -290,18 +259,7 @@ export class Director {
     this.state = state;
     this.onstate(state);
   }
-
-  /** Uploads of the session that a reload resumes. */
-  #recall() {
-    for (const { id, role, kind, name, image } of tab.get("uploads") ?? []) {
-      if (role === "person") this.#parts.people.add({ id, name, image, own: true });
-      else this.#parts.rack.add({ id, name, kind, image, own: true });
-    }
-  }
 }
 
-/** @param {Upload} upload @param {string} name */
-function remember(upload, name) {
-  const { id, role, kind, preview } = upload;
-  tab.set("uploads", [...(tab.get("uploads") ?? []), { id, role, kind, name, image: preview }]);
-}
+/** Short enough to be read off the picture and typed into `quickchange generate --seed`. */
+const drawSeed = () => Math.floor(Math.random() * 1_000_000);

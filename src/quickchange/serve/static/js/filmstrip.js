@@ -64,7 +64,7 @@ export class Filmstrip {
     // Old and new garments side by side are told apart by shade, not by the label alone.
     cell.dataset.shade = String(entry ? entry.versions[1] % 3 : 0);
     setText(thread, entry ? LETTERS[entry.thread] || `#${entry.frame}` : "");
-    setText(version, entry ? `r${entry.versions[0]} g${entry.versions[1]}` : "");
+    setText(version, entry ? `r${entry.versions[0]}\ng${entry.versions[1]}` : "");
     setText(position, entry ? `${entry.position}` : "");
     cell.setAttribute("aria-label", entry ? `Slot ${slot}: ${entry.thread}, ${entry.state}` : `Slot ${slot}: free`);
   }

@@ -11,6 +11,7 @@ import { ChunkLog, isSwitch } from "./chunklog.js";
 /** @typedef {import("./types.js").CacheStep} CacheStep */
 
 const STEP_MS = 350;
+const HURRIED_MS = 110; // while another switch waits: the drawer stays close to the picture
 const MOST_WAITING = 4;
 
 /** What the moves do; their names are those of serve/inspector.py. @type {Record<string, string>} */
@@ -50,6 +51,8 @@ export class Inspector {
     document.body.dataset.inspector = String(open);
     this.#toggle.setAttribute("aria-expanded", String(open));
     this.#send({ type: "inspect", on: open });
+    // On a phone the drawer is far down the page.
+    if (open && innerWidth <= 900) this.#drawer.scrollIntoView({ behavior: reducedMotion() ? "auto" : "smooth" });
     if (!open) {
       this.#waiting = [];
       if (this.#drawer.contains(document.activeElement)) this.#toggle.focus();
@@ -82,7 +85,8 @@ export class Inspector {
       const steps = slow ? message.steps : message.steps.slice(-1);
       for (const step of steps) {
         this.#show(message, step, slow || isSwitch(message));
-        if (slow) await new Promise((resolve) => setTimeout(resolve, STEP_MS));
+        const pause = this.#waiting.some(isSwitch) ? HURRIED_MS : STEP_MS;
+        if (slow) await new Promise((resolve) => setTimeout(resolve, pause));
       }
     }
     this.#playing = false;

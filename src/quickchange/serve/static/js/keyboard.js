@@ -13,7 +13,10 @@ export function startKeyboard(keys) {
   byId("help-close").addEventListener("click", () => help.close());
   byId("help-open").addEventListener("click", () => help.showModal());
 
+  let byPointer = false;
+  addEventListener("pointerdown", () => (byPointer = true), true);
   addEventListener("keydown", (event) => {
+    if (event.key === "Tab" || event.key.startsWith("Arrow")) byPointer = false;
     if (event.defaultPrevented || event.repeat || event.isComposing) return;
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
     if (event.key === "?" && !document.querySelector("dialog[open]:not(#help)")) {
@@ -23,8 +26,11 @@ export function startKeyboard(keys) {
       return;
     }
     if (document.querySelector("dialog[open]")) return;
-    // Space and Enter belong to the button that has the focus.
-    if (event.key === " " && event.target instanceof Element && event.target.closest("button, a, summary")) return;
+    if (event.key === " " && event.target instanceof HTMLElement && event.target.matches("button, a")) {
+      // Space belongs to the button that was walked to. One that was clicked only happens to have the focus.
+      if (!byPointer) return;
+      event.target.blur();
+    }
     const digit = /^[1-9]$/.test(event.key);
     const action = digit ? keys.digit : keys[event.key.toLowerCase()];
     if (!action) return;

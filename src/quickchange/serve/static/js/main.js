@@ -58,7 +58,10 @@ const controls = new Controls({
 const curtain = new Curtain({
   resume: () => connection.send({ type: "resume" }),
   connect: () => connection.connect(),
-  startOver: () => connection.startOver(),
+  startOver: () => {
+    director.lost();
+    connection.startOver();
+  },
   reload: () => location.reload(),
 });
 const inspector = new Inspector((message) => connection.send(message));
@@ -80,7 +83,7 @@ connection.on("welcome", (welcome) => {
   stage.shape(welcome.model);
   director.welcome(welcome);
   controls.recorded({ type: "recording", on: welcome.recording, url: null, seconds: 0 });
-  if (document.hidden) connection.send({ type: "visible", visible: false });
+  connection.send({ type: "visible", visible: !document.hidden }); // a reload tells the old socket "hidden" on its way out
   inspector.welcome();
 });
 connection.on("lost", () => director.lost());

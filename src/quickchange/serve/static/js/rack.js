@@ -2,15 +2,15 @@
 /**
  * The rack: garments in groups, numbered for the keyboard. A tile is idle, next (asked for) or on (seen on the screen).
  */
-import { byId, el, icon, milliseconds, seam } from "./dom.js";
+import { byId, el, icon, milliseconds, reducedMotion, seam } from "./dom.js";
 
 /** @typedef {import("./types.js").Garment} Garment */
 
 /** @type {[import("./types.js").Kind, string, string, string][]} */
 const GROUPS = [
-  ["top", "Tops", "tops", "a shirt or a jumper"],
-  ["bottom", "Bottoms", "bottoms", "trousers or a skirt"],
-  ["one-piece", "One-pieces", "one-pieces", "a dress or an overall"],
+  ["top", "Tops", "tops", "A shirt or a jumper"],
+  ["bottom", "Bottoms", "bottoms", "Trousers or a skirt"],
+  ["one-piece", "One-pieces", "one-pieces", "A dress or an overall"],
 ];
 const NUMBERS = 9;
 
@@ -67,6 +67,7 @@ export class Rack {
   add(garment) {
     this.#garments = [garment, ...this.#garments.filter((known) => known.id !== garment.id)];
     this.#build();
+    this.#reveal(garment.id);
   }
 
   /** Uploads vanish with their session. */
@@ -99,6 +100,18 @@ export class Rack {
   /** In the order of the numbers: group by group, one's own first. */
   #ordered() {
     return GROUPS.flatMap(([kind]) => this.#garments.filter((garment) => garment.kind === kind));
+  }
+
+  /** Scrolls the rack, never the page: on a phone the stage stays where it is. @param {string} id */
+  #reveal(id) {
+    const tile = this.#box.querySelector(`[data-garment-id="${CSS.escape(id)}"]`);
+    if (!tile) return;
+    const [inner, outer] = [tile.getBoundingClientRect(), this.#box.getBoundingClientRect()];
+    const past = (/** @type {number} */ from, /** @type {number} */ to, /** @type {number} */ low, /** @type {number} */ high) =>
+      Math.max(0, to - high + 16) || Math.min(0, from - low - 16);
+    const left = past(inner.left, inner.right, outer.left, outer.right);
+    const top = past(inner.top, inner.bottom, outer.top, outer.bottom);
+    this.#box.scrollBy({ left, top, behavior: reducedMotion() ? "auto" : "smooth" });
   }
 
   #build() {
@@ -145,7 +158,7 @@ export class Rack {
 
   /** @param {string} kind @param {string} example */
   #invite(kind, example) {
-    const text = el("span", {}, el("b", {}, "Add your own"), el("span", {}, `Drop a photo of ${example}, or choose one.`));
+    const text = el("span", {}, el("b", {}, "Add your own"), el("span", {}, `${example}: drop a photo`));
     const button = el("button", { type: "button", className: "invite" }, icon("plus"), text);
     button.addEventListener("click", () => this.#hooks.onadd(kind));
     return button;

@@ -4,6 +4,7 @@ import { byId, setText } from "./dom.js";
 
 const LONGEST = 1280; // device pixels of the long side; beyond it scaling costs and shows nothing new
 const CUE_MS = 2600;
+const MARGIN = 10; // around the picture, for the viewfinder's corners; the same in stage.css
 
 export class Stage {
   #area = byId("stage-area");
@@ -90,10 +91,11 @@ export class Stage {
 
   #fit() {
     const { clientWidth, clientHeight } = this.#area;
-    const width = Math.max(1, Math.floor(Math.min(clientWidth, clientHeight * this.#aspect)));
+    const [roomX, roomY] = [clientWidth - 2 * MARGIN, clientHeight - 2 * MARGIN];
+    const width = Math.max(1, Math.floor(Math.min(roomX, roomY * this.#aspect)));
     const height = Math.max(1, Math.round(width / this.#aspect));
-    this.#frame.style.width = `${width}px`;
-    this.#frame.style.height = `${height}px`;
+    this.#frame.style.width = `${width + 2 * MARGIN}px`;
+    this.#frame.style.height = `${height + 2 * MARGIN}px`;
     const scale = Math.min(devicePixelRatio || 1, LONGEST / Math.max(width, height));
     const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
     if (this.#canvas.width === w && this.#canvas.height === h) return;

@@ -71,6 +71,26 @@ export class Switches {
     for (const pending of this.#pending.values()) pending.stretched = true;
   }
 
+  /**
+   * The same session at a new socket. What it has taken in is settled with its last sequence id.
+   * @param {import("./types.js").Welcome} welcome
+   * @returns {object[]} what has to be said again
+   */
+  resumed(welcome) {
+    const again = [];
+    for (const pending of this.#pending.values()) {
+      if (pending.sequence !== null) continue;
+      const { kind, id, target } = pending;
+      const known = { wear: welcome.wearing, person: welcome.person, say: welcome.prompt, take: null }[kind];
+      // Whether a take has arrived is not known, and nobody waits for one: it is let go.
+      if (kind === "take") this.#pending.delete(kind);
+      else if (known === (target.id ?? target)) this.settle(pending, welcome.sequence);
+      else if (kind === "say") again.push({ type: kind, id, prompt: target });
+      else again.push({ type: kind, id, [kind === "wear" ? "garment" : "person"]: target.id });
+    }
+    return again;
+  }
+
   /** Another stream: sequence numbers start over. */
   clear() {
     this.#pending.clear();

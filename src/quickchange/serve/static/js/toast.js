@@ -23,7 +23,7 @@ export function announce(text) {
 export function toast(text, { tone = "plain", action = null, stays = false, spoken = true } = {}) {
   const shelf = byId("toasts");
   const close = el("button", { className: "toast-close", type: "button", "aria-label": "Dismiss" }, icon("close"));
-  const note = el("div", { className: "toast", "data-tone": tone }, el("p", {}, text), action, close);
+  const note = el("div", { className: "toast", "data-tone": tone }, el("p", {}, text), close, action);
   const remove = () => note.remove();
   close.addEventListener("click", remove);
   action?.addEventListener("click", () => setTimeout(remove, 300));

@@ -1,0 +1,156 @@
+"""A viewer without a screen: speaks the protocol of ``/v1/stream`` from Python. Used by the tests and the load script.
+
+    async with connect("http://127.0.0.1:8000") as viewer:
+        await viewer.send(Open(person="anna", garment="red-tee"))
+        async for frame in viewer.frames(seconds=2):
+            print(frame.header.number, len(frame.data))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_socket
+
+from quickchange.serve import protocol
+from quickchange.serve.protocol import Codec, FrameHeader
+
+Message = TypeVar("Message", bound=BaseModel)
+
+ACK_EVERY = 6  # frames
+MOST_KEPT = 256  # messages and frames nobody has asked for yet
+
+
+class Refused(RuntimeError):
+    """The server answered with a problem."""
+
+    def __init__(self, problem: protocol.Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame as it came: header, encoded picture, and when (``time.monotonic``)."""
+
+    header: FrameHeader
+    data: bytes
+    at: float
+
+
+class Viewer:
+    """One open stream. Made by ``connect``.
+
+    Attributes:
+        welcome: what the server said first. acknowledge: answer frames by itself.
+    """
+
+    welcome: protocol.Welcome
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.acknowledge = True
+        self._requests = 0
+        self._kept: deque[Frame | BaseModel] = deque(maxlen=MOST_KEPT)
+
+    async def send(self, message: BaseModel) -> None:
+        """Sends a message of the protocol."""
+        await self.socket.send(message.model_dump_json())
+
+    async def control(self, make: Callable[[int], BaseModel], timeout: float = 10.0) -> protocol.Accepted:
+        """Sends a control, made with a request id, and waits until it is accepted. What comes meanwhile is kept.
+
+        Raises:
+            Refused: the server cannot do that. TimeoutError: no answer.
+        """
+        self._requests += 1
+        request = self._requests
+        await self.send(make(request))
+
+        def answers(item: Frame | BaseModel) -> bool:
+            return isinstance(item, protocol.Accepted | protocol.Trouble) and item.id == request
+
+        answer = await self.wait(answers, timeout)
+        if isinstance(answer, protocol.Trouble):
+            raise Refused(answer.problem)
+        if not isinstance(answer, protocol.Accepted):
+            raise TypeError(f"{type(answer).__name__} is no answer")
+        return answer
+
+    async def wear(self, garment: str) -> int:
+        """Asks for a garment; returns the sequence id."""
+        return (await self.control(lambda request: protocol.Wear(id=request, garment=garment))).sequence
+
+    async def wait(self, wanted: Callable[[Frame | BaseModel], bool], timeout: float = 10.0) -> Any:
+        """The first frame or message that is ``wanted``, from what is kept or still comes. Others are kept."""
+        for item in self._kept:
+            if wanted(item):
+                self._kept.remove(item)
+                return item
+        async with asyncio.timeout(timeout):
+            while True:
+                item = await self._receive()
+                if wanted(item):
+                    return item
+                self._kept.append(item)
+
+    async def message(self, kind: type[Message], timeout: float = 10.0) -> Message:
+        """The next message of a kind."""
+        found: Message = await self.wait(lambda item: isinstance(item, kind), timeout)
+        return found
+
+    async def frames(self, seconds: float) -> AsyncIterator[Frame]:
+        """Frames that come within ``seconds``; messages are kept."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    item = await self._receive()
+            except TimeoutError:
+                return
+            if isinstance(item, Frame):
+                yield item
+            else:
+                self._kept.append(item)
+
+    async def _receive(self) -> Frame | BaseModel:
+        raw = await self.socket.recv()
+        if isinstance(raw, str):
+            message = protocol.parse_answer(raw)
+            if isinstance(message, protocol.Trouble) and message.fatal:
+                raise Refused(message.problem)
+            return message
+        header, data = FrameHeader.unpack(raw)
+        if self.acknowledge and (header.number % ACK_EVERY == 0 or header.cut):
+            await self.send(protocol.Ack(frame=header.number))
+        return Frame(header, data, time.monotonic())
+
+
+@asynccontextmanager
+async def connect(
+    url: str, codecs: Sequence[Codec] = ("h264", "jpeg"), *, token: str | None = None, resume: str | None = None
+) -> AsyncIterator[Viewer]:
+    """Opens the socket and says hello.
+
+    Args:
+        url: of the server, e.g. ``http://127.0.0.1:8000``.
+        token: bearer token of the server. resume: ``welcome.session`` of a stream whose socket was lost.
+
+    Raises:
+        Refused: busy, warming up, unknown session ... OSError: no server there.
+    """
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    address = url.replace("http", "ws", 1).rstrip("/") + "/v1/stream"
+    async with open_socket(address, additional_headers=headers, compression=None, max_size=2**24) as socket:
+        viewer = Viewer(socket)
+        await viewer.send(protocol.Hello(version=protocol.VERSION, codecs=list(codecs), resume=resume))
+        viewer.welcome = await viewer.message(protocol.Welcome)
+        yield viewer

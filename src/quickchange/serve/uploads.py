@@ -1,0 +1,184 @@
+"""Pictures that viewers hand in: read with care, in a worker that cannot be flooded, and kept for one session."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from quickchange.errors import InputError
+from quickchange.images import READABLE, cut_out, fit_reference, load_image
+from quickchange.plan import Garment
+from quickchange.serve.catalogue import Role
+from quickchange.serve.problems import problem
+from quickchange.serve.protocol import Kind
+
+RGB = NDArray[np.uint8]
+Result = TypeVar("Result")
+
+MAX_MEGAPIXELS = 50
+PREVIEW_SIDE, PREVIEW_MARGIN = 384, 0.04
+BACKLOG = 4  # pictures that may wait
+BUSY_RETRY = 2.0  # seconds
+# How formats begin that can be told by content and are not taken. Anything else is left to the decoder to refuse.
+REFUSED = (
+    (b"<svg", "an SVG drawing"), (b"<?xml", "XML"), (b"<!doc", "an HTML page"), (b"<html", "an HTML page"),
+    (b"%pdf", "a PDF"), (b"pk\x03\x04", "a ZIP archive"), (b"%!ps", "PostScript"),
+)  # fmt: skip
+
+
+class Fitter(Protocol):
+    """What of a studio is needed: its size and where it places garments."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    def place_garment(self, rgb: RGB, alpha: NDArray[np.float32]) -> RGB: ...
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture of a viewer's own.
+
+    Attributes:
+        picture: as the model will see it, uint8 [H, W, 3].
+        preview: PNG of at most 384 px a side, of a garment with what was removed transparent.
+        recognised: False where a background was to be removed and could not be told apart.
+        width, height: of the picture that was handed in, px.
+    """
+
+    id: str
+    role: Role
+    kind: Kind | None
+    picture: RGB
+    preview: bytes
+    recognised: bool
+    width: int
+    height: int
+
+
+class Uploads:
+    """One session's uploads, at most so many."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: dict[str, Upload] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._kept
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def check_room(self) -> None:
+        """ProblemError "too-many-uploads" where there is no room for another one."""
+        if len(self._kept) >= self._most:
+            raise problem("too-many-uploads", f"{self._most} uploads are kept for a session; open a new one for more")
+
+    def add(self, upload: Upload) -> None:
+        """Keeps one more; ProblemError "too-many-uploads"."""
+        self.check_room()
+        self._kept[upload.id] = upload
+
+    def clear(self) -> None:
+        self._kept.clear()
+
+
+class ImageWorker:
+    """One thread that decodes and cuts out, with few waiting: pictures can take a second each."""
+
+    def __init__(self, backlog: int = BACKLOG) -> None:
+        self._most, self._waiting = 1 + backlog, 0
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="images")
+
+    async def run(self, job: Callable[..., Result], *args: Any) -> Result:
+        """Runs ``job(*args)``; ProblemError "busy" where too many wait. Called on the event loop."""
+        if self._waiting >= self._most:
+            raise problem("busy", "too many pictures are being read; try again in a moment", BUSY_RETRY)
+        self._waiting += 1
+        try:
+            return await asyncio.wrap_future(self._thread.submit(job, *args))
+        finally:
+            self._waiting -= 1
+
+    def shutdown(self) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+def read_picture(data: bytes) -> RGB:
+    """An uploaded still picture, upright, without any metadata: uint8 [H, W, 3].
+
+    Raises:
+        ProblemError: "unsupported-media" for what is no picture of the formats taken, animations included.
+        InputError: empty, too large, or damaged.
+    """
+    if not data:
+        raise InputError("the upload is empty; choose a picture file")
+    start = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for magic, what in REFUSED:
+        if start.startswith(magic):
+            raise problem("unsupported-media", f"the upload is {what}; expected a photo as {READABLE}")
+    try:
+        with Image.open(io.BytesIO(data)) as image:  # reads the header only
+            width, height = image.size
+            moving = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+    except Exception:  # Pillow raises nearly anything on damaged files; load_image says it in words
+        width, height, moving = 0, 0, False
+    if moving:
+        raise problem("unsupported-media", f"the upload is an animation; expected a still picture as {READABLE}")
+    if width * height > MAX_MEGAPIXELS * 10**6:
+        raise InputError(f"{width}x{height} px; at most {MAX_MEGAPIXELS} megapixels are taken: make it smaller")
+    try:
+        return load_image(data)
+    except InputError as error:
+        if "not an image" in str(error):
+            raise problem("unsupported-media", str(error)) from error
+        raise
+
+
+def read_garment(data: bytes, cutout: bool) -> Garment:
+    """An uploaded garment, cut out if wished; errors as ``read_picture``."""
+    rgb = read_picture(data)
+    return Garment(*cut_out(rgb)) if cutout else Garment(rgb)
+
+
+def read_upload(data: bytes, studio: Fitter, role: Role, kind: Kind | None, cutout: bool) -> Upload:
+    """An upload, decoded, cut out (a garment, if wished) and fitted; errors as ``read_picture``."""
+    name = f"{role}-{secrets.token_hex(8)}"
+    rgb = read_picture(data)
+    height, width = rgb.shape[:2]
+    if role == "person":
+        picture = fit_reference(rgb, studio.width, studio.height)
+        preview = fit_reference(rgb, round(PREVIEW_SIDE * studio.width / studio.height), PREVIEW_SIDE)
+        return Upload(name, role, None, picture, _png(Image.fromarray(preview)), True, width, height)
+    alpha = np.ones(rgb.shape[:2], np.float32)
+    if cutout:
+        rgb, alpha = cut_out(rgb)
+    recognised = not cutout or bool(alpha.min() < 1)
+    picture = studio.place_garment(rgb, alpha)
+    return Upload(name, role, kind, picture, _png(_crop(rgb, alpha)), recognised, width, height)
+
+
+def _crop(rgb: RGB, alpha: NDArray[np.float32]) -> Image.Image:
+    """The garment alone, with a small margin."""
+    rows, columns = (np.flatnonzero((alpha > 0.05).any(axis)) for axis in (1, 0))
+    margin = round(PREVIEW_MARGIN * max(len(rows), len(columns)))
+    top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
+    part = np.s_[top : rows[-1] + 1 + margin, left : columns[-1] + 1 + margin]
+    return Image.fromarray(np.dstack([rgb[part], (255 * alpha[part]).round().astype(np.uint8)]))
+
+
+def _png(image: Image.Image) -> bytes:
+    image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.LANCZOS)
+    data = io.BytesIO()
+    image.save(data, format="PNG", optimize=True)
+    return data.getvalue()
