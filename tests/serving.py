@@ -9,11 +9,13 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import uvicorn
 from fastapi import FastAPI
 
 import tiny
+from quickchange.serve import guard
 from quickchange.serve.app import Server, create_app
 from quickchange.serve.hub import Hub
 from quickchange.serve.settings import Settings
@@ -43,7 +45,7 @@ class Running:
 
 @contextmanager
 def running(load: Callable[[], Studio] = tiny.studio, *, wait: bool = True, **settings: Any) -> Iterator[Running]:
-    """Starts a server and stops it; ``settings`` as in ``Settings``."""
+    """Starts a server and stops it; ``settings`` as in ``Settings``. Requests may come at any rate."""
     app = create_app(load, "tiny", Settings(**{"max_sessions": 4, **settings}))
     config = uvicorn.Config(app, port=0, log_level="warning", access_log=False, ws_per_message_deflate=False)
     server = uvicorn.Server(config)
@@ -56,7 +58,15 @@ def running(load: Callable[[], Studio] = tiny.studio, *, wait: bool = True, **se
         loop.close()
 
     thread = threading.Thread(target=serve, name="server", daemon=True)
-    thread.start()
+    free = dict.fromkeys(("UPLOADS", "VIDEOS", "SOCKETS", "OTHERS"), (1e6, 1e6))
+    with patch.multiple(guard, **free):
+        thread.start()
+        yield from _until_done(server, app, thread, loops, wait)
+
+
+def _until_done(
+    server: uvicorn.Server, app: FastAPI, thread: threading.Thread, loops: list[asyncio.AbstractEventLoop], wait: bool
+) -> Iterator[Running]:
     try:
         while not server.started or (wait and app.state.server.hub is None):
             assert thread.is_alive()

@@ -35,9 +35,13 @@ def sign_file(path: Path, mime: str, certificate: Path, key: Path) -> None:
     with atomic_path(path) as temporary:
         try:
             info = c2pa.C2paSignerInfo("es256", chain, secret, None)
-            with c2pa.Signer.from_info(info) as signer, c2pa.Builder(_manifest(path.name, mime)) as builder:
-                with path.open("rb") as source, temporary.open("w+b") as target:
-                    builder.sign(signer, mime, source, target)
+            with (
+                c2pa.Signer.from_info(info) as signer,
+                c2pa.Builder(_manifest(path.name, mime)) as builder,
+                path.open("rb") as source,
+                temporary.open("w+b") as target,
+            ):
+                builder.sign(signer, mime, source, target)
         except c2pa.C2paError as error:
             raise InputError(
                 f"cannot sign with {certificate.name} and {key.name}: {error}; expected a PEM chain, the signer's "

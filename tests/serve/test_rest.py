@@ -13,6 +13,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 from websockets.exceptions import InvalidStatus
 
 import tiny
@@ -194,7 +195,7 @@ def test_generated_requests_hold_to_the_schema(server: Running) -> None:
         def check(case: schemathesis.Case) -> None:
             answer = case.call(base_url=server.url)
             assert answer.status_code < 500, answer.text
-            case.validate_response(answer)
+            case.validate_response(answer, excluded_checks=[positive_data_acceptance])  # bytes that are no picture
             tried[case.path] = tried.get(case.path, 0) + 1
 
         check()

@@ -452,11 +452,11 @@ def test_fifty_lost_viewers_leave_nothing_behind() -> None:
 
     def lives() -> int:
         gc.collect()
-        return sum(isinstance(thing, Live) for thing in gc.get_objects())
+        return sum(type(thing) is Live for thing in gc.get_objects())
 
     process = psutil.Process()
     with running(resume_seconds=0.05) as server:
-        for number in range(6):  # pools and caches fill
+        for number in range(70):  # allocators' pools fill, which looks like a leak for a while
             asyncio.run(cycle(server, number))
         before = server.run(tasks), threading.active_count(), lives()
         memory = process.memory_info().rss
@@ -464,7 +464,7 @@ def test_fifty_lost_viewers_leave_nothing_behind() -> None:
             asyncio.run(cycle(server, number))
         assert (server.run(tasks), threading.active_count(), lives()) == before
         assert lives() == 0
-        assert process.memory_info().rss - memory < 30 * 2**20
+        assert process.memory_info().rss - memory < 16 * 2**20
         assert not list(server.hub.recordings.iterdir())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import logging
 import os
 import sys
 from pathlib import Path
@@ -92,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.flush()
 
     app.state.server.failed, app.state.server.ready = failed, ready
+    # uvicorn calls a socket that was refused with an HTTP answer a fault of the application, at every one.
+    logging.getLogger("uvicorn.error").addFilter(lambda r: "without completing handshake" not in r.getMessage())
     sys.stderr.write(f"loading and warming up {model.name} ...\n")
     try:
         server.run()

@@ -53,8 +53,8 @@ class Viewer(Protocol):
         """There may be a frame to take, or it is due at another time."""
         ...
 
-    def dismiss(self, reason: str) -> None:
-        """The stream is someone else's now, or has ended."""
+    def dismiss(self, reason: str, taken_over: bool = False) -> None:
+        """The stream has ended, or is someone else's now."""
         ...
 
 
@@ -62,7 +62,8 @@ class Live:
     """See the module header.
 
     Attributes:
-        token: the secret that resumes it. state: see the protocol. uploads: pictures of its own. prepared: the same, encoded.
+        token: the secret that resumes it. state: see the protocol.
+        uploads: pictures of its own. prepared: the same, encoded.
         person, garment: ids in force. recordings: finished ones by their secret name.
     """
 
@@ -85,6 +86,7 @@ class Live:
         self._sent: deque[float] = deque(maxlen=round(8 * RATE_SECONDS * studio.fps))
         self._speed = 0.0
         self._switches: deque[float] = deque(maxlen=KEPT_SWITCHES)
+        self._inspecting = False
         self._recording: Recording | None = None
         self._finishing: set[asyncio.Task[None]] = set()
         self._pacer.stand("away", True)
@@ -98,7 +100,7 @@ class Live:
     def attach(self, viewer: Viewer) -> None:
         """From now on this viewer gets frames and messages; one that was there before is dismissed."""
         if self._viewer is not None:
-            self._viewer.dismiss("the stream was opened elsewhere")
+            self._viewer.dismiss("the stream was opened elsewhere", taken_over=True)
         self._viewer = viewer
         with self._lock:
             self._pacer.stand("hidden", False)
@@ -110,6 +112,7 @@ class Live:
         if self._viewer is not viewer:
             return False
         self._viewer = None
+        self._inspecting = False
         if self._turns is not None:
             self._turns.inspect(False)
         with self._lock:
@@ -137,6 +140,7 @@ class Live:
         self._go(Event.OPEN)
         self.person, self.garment = person, garment
         self._turns = Turns(self._hub.studio, scene, self._pacer, self._lock)
+        self._turns.inspect(self._inspecting)
         self._producer = asyncio.create_task(self._produce(self._turns), name="producer")
 
     def control(self, change: Callable[[Turns], int]) -> int:
@@ -156,6 +160,7 @@ class Live:
 
     def inspect(self, on: bool) -> None:
         self._go(Event.WATCH)
+        self._inspecting = on
         if self._turns is not None:
             self._turns.inspect(on)
 

@@ -249,7 +249,8 @@ class CacheEntry(_Message):
 
 
 class CacheStep(_Message):
-    """One transition of the cache, and how it looks afterwards. Entries in state `withdrawn` leave with this step."""
+    """One transition of the cache, and how it looks afterwards. Entries in state `withdrawn` leave with this step.
+    `frames`, `evicted` and `withdrawn` count since the take began."""
 
     move: str
     segment: int

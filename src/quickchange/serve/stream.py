@@ -32,7 +32,7 @@ STATS_SECONDS = 1.0
 OUTBOX = 64  # messages
 MESSAGES_PER_SECOND, MESSAGES_AT_ONCE = 60.0, 120.0
 MOST_ERRORS = 20  # faulty messages in a row, before the socket is closed
-POLICY, TAKEN_OVER, BUSY = 1008, 4001, 1013  # close codes
+GOODBYE, POLICY, BUSY, TAKEN_OVER = 1000, 1008, 1013, 4001  # close codes
 
 
 class Connection:
@@ -47,6 +47,7 @@ class Connection:
         self._outbox: deque[BaseModel] = deque(maxlen=OUTBOX)
         self._woken = asyncio.Event()
         self._dismissed: str | None = None
+        self._code = GOODBYE
         self._errors = 0
 
     # -- what a stream tells its viewer --------------------------------------------------------------------------------
@@ -58,8 +59,8 @@ class Connection:
     def wake(self) -> None:
         self._woken.set()
 
-    def dismiss(self, reason: str) -> None:
-        self._dismissed = reason
+    def dismiss(self, reason: str, taken_over: bool = False) -> None:
+        self._dismissed, self._code = reason, TAKEN_OVER if taken_over else GOODBYE
         self._woken.set()
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -70,6 +71,8 @@ class Connection:
             live = await self._greet()
         except (ProblemError, ProtocolError) as error:
             await self._refuse(error)
+            return
+        except WebSocketDisconnect:
             return
         tasks = [
             asyncio.create_task(job, name=name)
@@ -86,7 +89,7 @@ class Connection:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._hub.detach(live, self)
-            await self._close(TAKEN_OVER if self._dismissed else 1000, self._dismissed or "")
+            await self._close(self._code, self._dismissed or "")
 
     async def _greet(self) -> Live:
         try:
