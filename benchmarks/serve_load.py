@@ -34,7 +34,7 @@ from quickchange.serve.client import Refused, Viewer, connect
 
 HERE = Path(__file__).resolve().parent
 MODEL = HERE.parent / "models" / "mini"
-PERSON, PROMPT = "ada", "The person slowly turns slightly to the right."
+PERSON, PROMPT = "ash", "The person slowly turns slightly to the right."
 MOST_VIEWERS, MOST_SECONDS = 16, 3600
 SETTLE = 3.0  # seconds that count for nothing
 MEGABYTE = 2**20

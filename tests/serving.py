@@ -47,7 +47,7 @@ class Running:
 def running(load: Callable[[], Studio] = tiny.studio, *, wait: bool = True, **settings: Any) -> Iterator[Running]:
     """Starts a server and stops it; ``settings`` as in ``Settings``. Requests may come at any rate."""
     app = create_app(load, "tiny", Settings(**{"max_sessions": 4, **settings}))
-    config = uvicorn.Config(app, port=0, log_level="warning", access_log=False, ws_per_message_deflate=False)
+    config = uvicorn.Config(app, port=0, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     loops: list[asyncio.AbstractEventLoop] = []
 

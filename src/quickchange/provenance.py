@@ -14,6 +14,7 @@ from quickchange.errors import InputError
 from quickchange.files import atomic_path
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+SETTINGS = {"builder": {"thumbnail": {"enabled": False}}}  # one would add some 100 KB to a picture that is small itself
 
 
 def sign_file(path: Path, mime: str, certificate: Path, key: Path) -> None:
@@ -36,8 +37,9 @@ def sign_file(path: Path, mime: str, certificate: Path, key: Path) -> None:
         try:
             info = c2pa.C2paSignerInfo("es256", chain, secret, None)
             with (
+                c2pa.Context.from_dict(SETTINGS) as context,
                 c2pa.Signer.from_info(info) as signer,
-                c2pa.Builder(_manifest(path.name, mime)) as builder,
+                c2pa.Builder(_manifest(path.name, mime), context) as builder,
                 path.open("rb") as source,
                 temporary.open("w+b") as target,
             ):

@@ -96,9 +96,11 @@ def visit(server: Running, browser: Browser, size: dict[str, int], **options: ob
     seen.page.on("pageerror", lambda error: seen.complaints.append(str(error)))
     seen.page.on("request", lambda request: seen.hosts.add(urlsplit(request.url).netloc))
     seen.page.on("websocket", lambda socket: seen.hosts.add(urlsplit(socket.url).netloc))
-    seen.page.goto(server.url, wait_until="load")
-    yield seen
-    context.close()
+    try:
+        seen.page.goto(server.url, wait_until="load")
+        yield seen
+    finally:
+        context.close()
     assert not seen.complaints
     assert seen.hosts - {""} == {urlsplit(server.url).netloc}  # "": data and blob URLs
 
@@ -206,8 +208,9 @@ def test_pause_snapshot_recording_and_inspector(seen: Seen) -> None:
     assert Image.open(download.value.path()).format == "PNG"
     page.click("#record")
     seen.until_moving()
+    page.click("#record")
     with page.expect_download(timeout=PATIENCE) as download:
-        page.click("#record")
+        page.get_by_role("link", name="Save MP4").or_(page.get_by_role("button", name="Save MP4")).click(timeout=PATIENCE)
     assert download.value.path().read_bytes()[4:8] == b"ftyp"
     page.click("#inspector-toggle")
     page.wait_for_selector("#inspector", state="visible")

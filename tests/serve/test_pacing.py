@@ -55,7 +55,7 @@ def simulate(
                 switch_at, content = None, content + 1000
             ready = now + chunk_seconds
         elif ready is not None and now >= ready and pacer.has_room(CHUNK):
-            pacer.generated(chunk_seconds, switch=not pacer.next_number)
+            pacer.generated(chunk_seconds, switch=False)
             pacer.put([content + i for i in range(CHUNK)], now)
             content, ready = content + CHUNK, None
         due = pacer.take(now)

@@ -33,7 +33,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
-    parser.add_argument("--threads", type=int, help="CPU threads to compute with (default: torch's choice)")
+    parser.add_argument("--threads", type=int, help="CPU threads to compute with (default: one core is left for the "
+                        "server and a browser on this machine)")  # fmt: skip
     parser.add_argument(
         "--token", help=f"asked of every route and socket (default: ${TOKEN_VARIABLE}, else none; kept off the log)"
     )
@@ -66,7 +67,9 @@ def run(args: argparse.Namespace) -> int:
     from quickchange.serve.app import create_app
     from quickchange.serve.protocol import MAX_MESSAGE_BYTES
 
-    app = create_app(lambda: open_studio(model, args.device, args.threads)[0], model.resolve().name, settings)
+    # Threads that compute wait for each other by spinning: with a browser on the same cores, all would crawl.
+    threads = args.threads or max(1, len(os.sched_getaffinity(0)) - 1)
+    app = create_app(lambda: open_studio(model, args.device, threads)[0], model.resolve().name, settings)
     config = uvicorn.Config(
         app,
         host=args.host,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from http.cookies import SimpleCookie
@@ -17,10 +18,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from quickchange.serve.problems import ProblemError, problem, response
 from quickchange.serve.settings import Settings
 
+logger = logging.getLogger(__name__)
+
 COOKIE = "quickchange_token"
 FORM_BYTES = 64 * 1024  # of a form beside its files
 GENERATE_FACTOR = 9  # uploads in one request for a video: a person and eight garments
 MOST_CLIENTS = 1024  # whose rates are remembered
+SLACK = 1e-6  # of a token: who waits as long as told is not refused for a rounding error
 # requests per second, at once; by what is asked for
 UPLOADS, VIDEOS, SOCKETS, OTHERS = (2.0, 12.0), (1.0, 4.0), (5.0, 20.0), (100.0, 300.0)
 POLICY = (
@@ -47,8 +51,8 @@ class TokenBucket:
         """0 if granted; else nothing is taken, and this is how many seconds to wait for it."""
         self._level = min(self._burst, self._level + self._rate * max(0.0, now - self._at))
         self._at = max(self._at, now)
-        if self._level >= amount:
-            self._level -= amount
+        if self._level >= amount - SLACK:
+            self._level = max(0.0, self._level - amount)
             return 0.0
         return (amount - self._level) / self._rate
 
@@ -89,7 +93,7 @@ class Guard:
             detail = f"this server does not answer as {name[:100]!r}; start it with --allow-host for another name"
             raise problem("unknown-host", detail)
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host and origin not in self._settings.origins:
+        if origin is not None and _authority(origin) != host and origin not in self._settings.origins:
             detail = "web pages of other origins may not use this server; start it with --allow-origin for them"
             raise problem("forbidden-origin", detail)
         wait = self._wait(scope)
@@ -169,6 +173,12 @@ class Guard:
 
         try:
             await self._app(scope, counted, watched)
+        except Exception as error:
+            # Answered here, inside of FastAPI's own last resort, so that these responses have the headers as well.
+            if begun:
+                raise
+            logger.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            await response(problem("internal", "the server failed; its log describes how"))(scope, receive, watched)
         except _Cut:
             if not begun:
                 await response(self._too_large(scope["path"]))(scope, receive, send)
@@ -183,6 +193,14 @@ def _is_host(host: str) -> bool:
         return urlsplit(f"//{host}").netloc == host and "@" not in host
     except ValueError:
         return False
+
+
+def _authority(origin: str) -> str:
+    """Host and port of an origin; empty where it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _digest(token: str) -> str:

@@ -195,7 +195,8 @@ class Live:
                 await self._until_room(len(made.shots))
                 with self._lock:
                     now = time.monotonic()
-                    self._pacer.generated(now - asked, made.switch)
+                    if self.state is not State.OPENING:  # opening takes longer than any later chunk
+                        self._pacer.generated(now - asked, made.switch)
                     self._pacer.put(made.shots, now)
                 self._speed = _mean(self._speed, len(made.shots) / made.seconds)
                 self._hub.metrics.generated(len(made.shots), made.seconds)

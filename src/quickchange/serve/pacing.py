@@ -26,6 +26,7 @@ Item = TypeVar("Item")
 IN_FLIGHT_SECONDS = 0.75  # of video sent and not acknowledged, before frames are dropped
 STALL_SECONDS = 2.0  # of silence with that much in flight, before generation stops
 LONGEST_STRETCH = 12.0
+RECENT_SWITCHES = 4
 EASE = 0.3  # weight of the newest measurement in running means
 
 
@@ -91,7 +92,8 @@ class Pacer(Generic[Item]):
         self._in_flight: deque[int] = deque()  # numbers sent and not acknowledged
         self._heard_at = 0.0
         self._last_put: float | None = None
-        self._turnaround = {False: 0.0, True: 0.0}  # of plain chunks and of switches
+        self._turnaround = 0.0  # running mean
+        self._switches: deque[float] = deque(maxlen=RECENT_SWITCHES)  # turnarounds of the last ones
         self._standing: set[str] = set()
 
     # -- what it is like -----------------------------------------------------------------------------------------------
@@ -121,18 +123,22 @@ class Pacer(Generic[Item]):
         """Whether it is time to begin the next chunk; one that is a ``switch`` never waits for its time."""
         if not self.flowing or self.stalled(now):
             return False
-        return switch or self.buffered - self._turnaround[False] <= self.ahead + 1e-9
+        return switch or self.buffered - self._turnaround <= self.ahead + 1e-9
 
     def next_chunk_at(self, now: float) -> float | None:
         """When to ask ``wants_chunk`` again, if nothing else happens before; None: not before something does."""
         if not self.flowing or self.stalled(now):
             return None
-        return now + max(0.0, self.buffered - self._turnaround[False] - self.ahead)
+        return now + max(0.0, self.buffered - self._turnaround - self.ahead)
 
     def generated(self, seconds: float, switch: bool) -> None:
         """A chunk took ``seconds`` from asking for the device to having the frames."""
-        mean = self._turnaround[switch]
-        self._turnaround[switch] = seconds if mean == 0 else mean + EASE * (seconds - mean)
+        if switch:
+            self._switches.append(seconds)
+        elif self._turnaround == 0:
+            self._turnaround = seconds
+        else:
+            self._turnaround += EASE * (seconds - self._turnaround)
 
     def has_room(self, count: int) -> bool:
         """Whether ``count`` frames can be put now. Putting blocks until then."""
@@ -213,7 +219,8 @@ class Pacer(Generic[Item]):
         if not self.flowing or not self._queue:
             return self.last_shown
         due = now if self._due is None else self._due
-        ready = now + (self._turnaround[True] or self._turnaround[False])
+        # The quickest of late: a picture that stands for a moment disturbs less than a click that waits.
+        ready = now + min(self._switches, default=self._turnaround)
         count = max(0, int((ready - due) / self.period) + 1) if ready >= due else 0
         return min(self.last_shown + count, self.next_number - 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,7 +59,7 @@ def response(error: ProblemError, headers: Mapping[str, str] | None = None) -> R
     """``error`` as an HTTP response, with the headers that its kind asks for."""
     details, extra = error.problem, dict(headers or {})
     if details.retry_after is not None:
-        extra["Retry-After"] = str(max(1, round(details.retry_after)))
+        extra["Retry-After"] = str(max(1, math.ceil(details.retry_after)))
     if details.status == 401:
         extra["WWW-Authenticate"] = "Bearer"
     return Response(details.model_dump_json(exclude_none=True), details.status, extra, media_type=MEDIA_TYPE)

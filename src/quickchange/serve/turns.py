@@ -137,7 +137,7 @@ class Turns:
         self._obeyed = obeys
         number = self._offset + chunk.start
         cache = self._report(before, engine, number, seconds) if inspecting else None
-        switch = wishes.take or not wishes.changed.isdisjoint(("garment", "person")) or number == 0
+        switch = wishes.take or not wishes.changed.isdisjoint(("garment", "person"))
         return Made([Shot(frame, obeys) for frame in chunk.frames], seconds, switch, cache)
 
     def _open(self, scene: Scene) -> Session:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from quickchange.errors import InputError
-from quickchange.images import READABLE, cut_out, fit_reference, load_image
+from quickchange.images import FORMATS, READABLE, cut_out, fit_reference, load_image
 from quickchange.plan import Garment
 from quickchange.serve.catalogue import Role
 from quickchange.serve.problems import problem
@@ -128,9 +128,9 @@ def read_picture(data: bytes) -> RGB:
         if start.startswith(magic):
             raise problem("unsupported-media", f"the upload is {what}; expected a photo as {READABLE}")
     try:
-        with Image.open(io.BytesIO(data)) as image:  # reads the header only
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:  # reads the header only
             width, height = image.size
-            moving = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+            moving = image.format != "MPO" and getattr(image, "is_animated", False)
     except Exception:  # Pillow raises nearly anything on damaged files; load_image says it in words
         width, height, moving = 0, 0, False
     if moving:
