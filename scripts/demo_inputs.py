@@ -20,7 +20,7 @@ PEOPLE = {
     "ash": ("Ash", 200047, "demo/person.png"),
     "imani": ("Imani", 200302, "studio/imani.png"),
     "robin": ("Robin", 200521, "studio/robin.png"),
-    "kofi": ("Kofi", 201270, "studio/kofi.png"),
+    "maya": ("Maya", 200880, "studio/maya.png"),
 }
 # id: name, seed, which garment of the clip, file. Those that the bundled model wears well, and that differ plainly.
 GARMENTS = {

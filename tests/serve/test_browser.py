@@ -210,7 +210,7 @@ def test_pause_snapshot_recording_and_inspector(seen: Seen) -> None:
     seen.until_moving()
     page.click("#record")
     with page.expect_download(timeout=PATIENCE) as download:
-        page.get_by_role("link", name="Save MP4").or_(page.get_by_role("button", name="Save MP4")).click(timeout=PATIENCE)
+        page.get_by_role("link", name="Save MP4").click(timeout=PATIENCE)
     assert download.value.path().read_bytes()[4:8] == b"ftyp"
     page.click("#inspector-toggle")
     page.wait_for_selector("#inspector", state="visible")

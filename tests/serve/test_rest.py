@@ -183,6 +183,16 @@ def test_other_origins_and_hosts_are_refused(server: Running, client: httpx2.Cli
     asyncio.run(open_from(server.url))
 
 
+def test_a_page_elsewhere_may_use_the_api_if_it_is_named() -> None:
+    page = "https://shop.example"
+    asks = {"Origin": page, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    with running(origins=(page,), token=TOKEN) as server, httpx2.Client(base_url=server.url) as client:
+        assert client.options("/v1/uploads", headers=asks).headers["access-control-allow-origin"] == page
+        answer = client.get("/v1/garments", headers={"Origin": page, "Authorization": f"Bearer {TOKEN}"})
+        assert answer.headers["access-control-allow-origin"] == page
+        assert client.options("/v1/uploads", headers=asks | {"Origin": "https://evil.example"}).status_code == 400
+
+
 def test_generated_requests_hold_to_the_schema(server: Running) -> None:
     """schemathesis: whatever is sent, answers are among those that the OpenAPI schema declares, and never a 5xx."""
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from fastapi import FastAPI, WebSocket
 from fastapi.responses import FileResponse
+from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from quickchange.serve import protocol, rest
@@ -43,7 +44,7 @@ class Server:
     def __init__(self, load: Callable[[], Studio], name: str, settings: Settings) -> None:
         self.hub: Hub | None = None
         self.catalogue = load_catalogue()
-        self.failed: Callable[[Exception], None] = lambda error: None
+        self.failed: Callable[[Exception], None] = _log_failure
         self.ready: Callable[[Hub], None] = lambda hub: None
         self._load, self._name, self._settings = load, name, settings
 
@@ -82,11 +83,14 @@ class Server:
             hub = Hub(studio, model, self._settings, device, self.catalogue, places)
             await device.turn(hub.prepare_bundled)
         except Exception as error:
-            logger.exception("the model could not be loaded")
             self.failed(error)
             return
         self.hub = hub
         self.ready(hub)
+
+
+def _log_failure(error: Exception) -> None:
+    logger.error("the model could not be loaded", exc_info=error)
 
 
 def count_places(studio: Studio) -> int:
@@ -138,4 +142,8 @@ def create_app(load: Callable[[], Studio], name: str, settings: Settings) -> Fas
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Guard, settings=settings)
+    if settings.origins:  # outermost: a preflight brings no token
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
+        )
     return app

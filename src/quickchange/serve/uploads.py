@@ -105,10 +105,13 @@ class ImageWorker:
         if self._waiting >= self._most:
             raise problem("busy", "too many pictures are being read; try again in a moment", BUSY_RETRY)
         self._waiting += 1
-        try:
-            return await asyncio.wrap_future(self._thread.submit(job, *args))
-        finally:
-            self._waiting -= 1
+        loop, work = asyncio.get_running_loop(), self._thread.submit(job, *args)
+        # Counted until it is done, not until whoever waits for it gives up.
+        work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._done))
+        return await asyncio.wrap_future(work)
+
+    def _done(self) -> None:
+        self._waiting -= 1
 
     def shutdown(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
@@ -174,7 +177,8 @@ def _crop(rgb: RGB, alpha: NDArray[np.float32]) -> Image.Image:
     margin = round(PREVIEW_MARGIN * max(len(rows), len(columns)))
     top, left = max(0, rows[0] - margin), max(0, columns[0] - margin)
     part = np.s_[top : rows[-1] + 1 + margin, left : columns[-1] + 1 + margin]
-    return Image.fromarray(np.dstack([rgb[part], (255 * alpha[part]).round().astype(np.uint8)]))
+    cover = (255 * alpha[part]).round().astype(np.uint8)
+    return Image.fromarray(np.dstack([rgb[part] * (cover[..., None] > 0), cover]))
 
 
 def _png(image: Image.Image) -> bytes:
