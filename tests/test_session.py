@@ -281,6 +281,36 @@ def test_prepared_pictures_give_the_same_stream(studio: Studio) -> None:
     assert np.array_equal(garment.picture, studio.fit_garment(tiny.image(2), cutout=False))
 
 
+@pytest.mark.parametrize("variant", ["full", "refresh", "refresh+withdraw", "full+sink", "recache", "last_latent"])
+def test_frames_are_the_same_when_chunks_are_settled_later(studio: Studio, variant: str) -> None:
+    def run(settle: bool) -> tuple[np.ndarray, str]:
+        with start(studio, variant=variant) as session:
+            chunks = [session.advance(settle=settle) for _ in range(2)]
+            session.wear(tiny.image(3), cutout=False)
+            chunks += [session.advance(settle=settle) for _ in range(5)]
+            session.say("he waves")
+            chunks.append(session.advance(settle=settle))
+            session.reference(tiny.image(5))
+            chunks += [session.advance(settle=settle) for _ in range(2)]
+            chunks.append(next(session))
+            return pixels(chunks), session.cache.table()
+
+    (frames, table), (others, other_table) = run(True), run(False)
+    assert np.array_equal(frames, others)
+    assert table == other_table
+
+
+def test_a_switch_saves_the_pass_of_a_chunk_that_leaves(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[int] = []
+    forward = studio.components.transformer.forward
+    with start(studio) as session:
+        session.advance(settle=False)
+        monkeypatch.setattr(studio.components.transformer, "forward", lambda *a: passes.append(1) or forward(*a))
+        session.wear(tiny.image(3), cutout=False)
+        session.advance(settle=False)
+    assert len(passes) == 1 + 2  # the pair, two denoising steps
+
+
 def test_an_observer_sees_every_state_of_a_switch(studio: Studio) -> None:
     seen: list[Slots] = []
     with start(studio) as session:

@@ -53,6 +53,7 @@ class Rollout:
         self._video_roles = torch.full((chunk,), VIDEO_ROLE, device=device)
         self._pair_roles = torch.tensor([REFERENCE_ROLE, GARMENT_ROLE], device=device)
         self._noise: Tensor | None = None  # [steps, B, C, F, H, W]; x_t of every step overwrites its own noise
+        self._unsettled: Tensor | None = None  # clean latents of the chunk whose pass is open
         self._drawn: Tensor | None = None  # the same on the host, pinned where the device is another
 
     def say(self, text: TextContext) -> None:
@@ -94,17 +95,36 @@ class Rollout:
         Raises:
             RuntimeError: no conditions were given yet.
         """
+        x0 = self.denoise(generator, steps)
+        self.settle()
+        return x0
+
+    @torch.no_grad()
+    def denoise(self, generator: torch.Generator, steps: int | None = None) -> Tensor:
+        """The part of ``chunk`` that its pixels wait for. Its pass stays open until ``settle``."""
         noise = self._draw(generator, len(self.levels) if steps is None else steps)
-        with self._filing():
+        with self._giving_up():
             self.cache.begin_chunk()
             x0 = noise[0]
             for step, x in enumerate(noise):
                 if step:  # back to this step's level with fresh noise, as in training of the student
                     torch.lerp(x0, x, self.levels[step], out=x)
                 x0 = to_x0(x, self._forward(x, self._times[step], self._video_roles), self.levels[step])
-            self.last_input = noise[-1]
-            self._forward(x0, self._clean_chunk, self._video_roles)
+        self.last_input, self._unsettled = noise[-1], x0
         return x0
+
+    @torch.no_grad()
+    def settle(self, *, leaving: bool = False) -> None:
+        """Commits the chunk that ``denoise`` left open, if any, with the keys and values of its clean latents.
+
+        Args:
+            leaving: it will be withdrawn before anything attends to it, so that its keys do not matter: no pass.
+        """
+        x0, self._unsettled = self._unsettled, None
+        if x0 is not None:
+            with self._filing():
+                if not leaving:
+                    self._forward(x0, self._clean_chunk, self._video_roles)
 
     @torch.no_grad()
     def recompute(self, latents_BCFHW: Sequence[Tensor]) -> None:
@@ -124,14 +144,20 @@ class Rollout:
 
     @contextmanager
     def _filing(self) -> Iterator[None]:
-        """Commits the open pass, or gives it up where an error or interrupt ends it: the cache stays sound."""
+        """Commits the open pass, or gives it up where an error or interrupt ends it."""
+        with self._giving_up():
+            yield
+        self.cache.commit()
+
+    @contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        """Gives the open pass up where an error or interrupt ends it: the cache stays sound."""
         try:
             yield
         except BaseException:
             if self.cache.slots.writing:
                 self.cache.abort()
             raise
-        self.cache.commit()
 
     def _forward(self, x_BCFHW: Tensor, time: TimeEmbedding, roles_F: Tensor) -> Tensor:
         return self.transformer(x_BCFHW, time, self.cache.text, self.attention, roles_F)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quickchange.cache import NEW_REFERENCE, VARIANTS, KVCache, Moves, Source, reschedule
-from quickchange.cache.reschedule import Disentangle, Refresh
+from quickchange.cache.reschedule import Disentangle, Recompute, Refresh, Retain, Withdraw
 from quickchange.rollout import Rollout
 
 if TYPE_CHECKING:
@@ -206,13 +206,26 @@ class Session:
 
     def __next__(self) -> Chunk:
         """Applies pending controls, generates and decodes one chunk."""
+        return self.advance()
+
+    def advance(self, *, settle: bool = True) -> Chunk:
+        """The next chunk, as iterating gives it.
+
+        Args:
+            settle: commit the chunk to the cache before returning. If not, the next call begins with that, and whoever
+                waits for these frames gets them a pass earlier; a switch that withdraws the chunk saves that pass. The
+                frames are the same.
+
+        Raises:
+            StopIteration: the session is closed.
+        """
         self._running.wait()
         if self._closed:
             raise StopIteration
         try:
             with torch.inference_mode():
                 self._apply_pending()
-                pixels_TCHW = self._generate()
+                pixels_TCHW = self._generate(settle)
         except BaseException:
             self.close()
             raise
@@ -221,9 +234,11 @@ class Session:
         self._shown += len(frames)
         return chunk
 
-    def _generate(self) -> Tensor:
+    def _generate(self, settle: bool) -> Tensor:
         """The next chunk's pixels, uint8 [T, 3, H, W]."""
-        latents = self._rollout.chunk(self._generator)
+        latents = self._rollout.denoise(self._generator)
+        if settle:
+            self._rollout.settle()
         self._latents.append(latents)
         frames = self._codec.decode(latents, self._decoder)
         pixels_TCHW = ((frames[0].float() + 1) * 127.5).round_().clamp_(0, 255).byte().transpose(0, 1)
@@ -245,12 +260,24 @@ class Session:
     def _apply_pending(self) -> None:
         with self._lock:
             pending, self._pending = self._pending, {}
+        moves = self._moves_for(pending)
+        kept = any(isinstance(move, Retain | Recompute) for move in moves)
+        self._rollout.settle(leaving=Withdraw() in moves and not kept)
         try:
-            self._apply(pending)
+            self._apply(pending, moves)
         finally:
             self._flush_after = None
 
-    def _apply(self, pending: dict[str, _Pending]) -> None:
+    def _moves_for(self, pending: dict[str, _Pending]) -> Moves:
+        """What the pending controls do to the cache; nothing, where the picture goes on."""
+        if "reference" in pending:
+            return (Refresh(), *NEW_REFERENCE) if "garment" in pending else NEW_REFERENCE
+        if "garment" in pending:
+            # Before the first frame there is nothing to go on from: only the conditions change.
+            return self._moves if self._pixels else (Refresh(), *NEW_REFERENCE[1:])
+        return ()
+
+    def _apply(self, pending: dict[str, _Pending], moves: Moves) -> None:
         if not pending:
             return
         if "prompt" in pending:
@@ -261,12 +288,9 @@ class Session:
             self._reference = self._original = pending["reference"].value
             self._pixels.clear()
             self._lasts.clear()
-            moves: Moves = (Refresh(), *NEW_REFERENCE) if "garment" in pending else NEW_REFERENCE
+        if moves:
             self._switch(moves)
-        elif "garment" in pending:
-            # Before the first frame there is nothing to go on from: only the conditions change.
-            self._switch(self._moves if self._pixels else (Refresh(), *NEW_REFERENCE[1:]))
-        elif "prompt" in pending:
+        else:
             self._rollout.conditions(self._reference, self._garment)
         self._obeyed = max(p.sequence for p in pending.values())
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -37,8 +38,11 @@ READ_STAGE = """() => {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as `quickchange serve` does: the browser computes on the same cores
     with running(lambda: Studio.from_pretrained(ROOT / "models" / "mini"), resume_seconds=10.0) as server:
         yield server
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

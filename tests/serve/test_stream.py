@@ -295,7 +295,7 @@ def test_the_inspector_is_silent_until_it_is_asked_for(small: Running) -> None:
                 await viewer.message(protocol.Cache, timeout=0.7)
             await viewer.send(protocol.Inspect(on=True))
             cache = await viewer.message(protocol.Cache)
-            assert cache.steps[-1].move == "commit"
+            assert [step.move for step in cache.steps] == ["commit", "generate"]
             await viewer.wear(garments[1])
             switch = await viewer.wait(lambda item: isinstance(item, protocol.Cache) and item.obeys >= 1)
             assert "withdraw" in [step.move for step in switch.steps]

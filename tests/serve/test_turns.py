@@ -88,13 +88,13 @@ def test_the_inspector_sees_refresh_disentangle_withdraw_forward_and_a_new_segme
     turns.inspect(True)
     cache = turns().cache
     assert cache is not None
-    assert [step.move for step in cache.steps] == ["generate", "commit"]
+    assert [step.move for step in cache.steps] == ["generate"]  # committed by the next turn
     pacer.put([Shot(np.zeros((16, 24, 3), np.uint8), 0)] * 9, time.monotonic())
     turns.wish(garment=GARMENTS[1])
     cache = turns().cache
     assert cache is not None
     moves = [step.move for step in cache.steps]
-    assert moves == ["refresh", "disentangle", "withdraw", "forward", "commit", "new segment", "generate", "commit"]
+    assert moves == ["commit", "refresh", "disentangle", "withdraw", "forward", "commit", "new segment", "generate"]
     by_move = dict(zip(moves, cache.steps, strict=True))
     assert {e.state for e in by_move["refresh"].entries} == {"stale"}
     assert sum(e.state == "withdrawn" for e in by_move["withdraw"].entries) == 3

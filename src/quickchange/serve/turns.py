@@ -132,7 +132,7 @@ class Turns:
         before = engine.cache.slots
         self._states = []
         engine.watch(self._states.append if inspecting else None)
-        chunk = next(engine)
+        chunk = engine.advance(settle=False)
         seconds = time.monotonic() - began
         self._obeyed = obeys
         number = self._offset + chunk.start
