@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import random
 import statistics
 import subprocess
 import sys
@@ -55,10 +56,11 @@ class Load:
 
 
 @contextmanager
-def server(places: int) -> Iterator[tuple[str, psutil.Process]]:
+def server(places: int, threads: int | None) -> Iterator[tuple[str, psutil.Process]]:
     """A running, warm server: its address and process."""
     command = [sys.executable, "-m", "quickchange", "serve", "--model", str(MODEL), "--port", "0"]
-    with subprocess.Popen([*command, "--max-sessions", str(places)], stdout=subprocess.PIPE, text=True) as process:
+    command += ["--max-sessions", str(places), *(["--threads", str(threads)] if threads else [])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             if process.stdout is None or not (line := process.stdout.readline()):
                 raise SystemExit("the server did not start")
@@ -68,7 +70,8 @@ def server(places: int) -> Iterator[tuple[str, psutil.Process]]:
 
 
 async def garments(viewer: Viewer, names: Sequence[str], every: float, seconds: float, times: list[float]) -> int:
-    """Takes frames for ``seconds``, changing clothes every ``every`` seconds. Returns how many frames came."""
+    """Takes frames for ``seconds``, changing clothes about every ``every`` seconds. Returns how many frames came."""
+    rng = random.Random(0)
     count, number, asked = 0, 0, (0, 0.0)
     began = time.monotonic()
     switch_at = began + every
@@ -80,7 +83,8 @@ async def garments(viewer: Viewer, names: Sequence[str], every: float, seconds: 
             asked = (0, 0.0)
         if frame.at >= switch_at and not asked[0]:
             number += 1
-            switch_at += every
+            # a quarter more or less: clicks shall fall anywhere between chunks
+            switch_at += every * rng.uniform(0.75, 1.25)
             # Only one viewer sends controls here, so that their sequence ids simply count.
             asked = (viewer.welcome.sequence + number, time.monotonic())
             wear = protocol.Wear(id=number, garment=names[number % len(names)])
@@ -103,9 +107,9 @@ async def watch(url: str, names: Sequence[str], seconds: float, every: float) ->
     return count / seconds, times, stats.dropped
 
 
-async def measure(viewers: int, seconds: float, every: float) -> Load:
+async def measure(viewers: int, seconds: float, every: float, threads: int | None) -> Load:
     """``viewers`` at once, and one more that finds no place."""
-    with server(viewers) as (url, process):
+    with server(viewers, threads) as (url, process):
         names = await bundled(url)
         watching = [asyncio.create_task(watch(url, names, seconds, every)) for _ in range(viewers)]
         await asyncio.sleep(SETTLE + seconds / 2)
@@ -146,11 +150,11 @@ async def bundled(url: str) -> list[str]:
     return [garment["id"] for garment in found if garment["kind"] == "top"]
 
 
-async def soak(seconds: float, every: float) -> dict[str, Any]:
+async def soak(seconds: float, every: float, threads: int | None) -> dict[str, Any]:
     """One viewer, a switch every ``every`` seconds: memory and switch times over time."""
     memory: list[tuple[float, float]] = []
     times: list[float] = []
-    with server(1) as (url, process):
+    with server(1, threads) as (url, process):
         names = await bundled(url)
         async with connect(url) as viewer:
             await viewer.send(protocol.Open(person=PERSON, garment=names[0], prompt=PROMPT, seed=1))
@@ -225,6 +229,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="of every measurement (default: %(default)g)")
     parser.add_argument("--every", type=float, default=2, help="seconds between switches (default: %(default)g)")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="one viewer for so long instead")
+    parser.add_argument("--threads", type=int, help="that the server computes with (default: its own choice)")
     parser.add_argument("--out", type=Path, help="JSON file (default: serve-load.json or serve-soak.json here)")
     args = parser.parse_args()
     viewers = [int(part) for part in args.viewers.split(",")]
@@ -232,9 +237,9 @@ def main() -> None:
     if not all(1 <= count <= MOST_VIEWERS for count in viewers) or not 1 <= longest <= MOST_SECONDS or args.every < 0.5:
         parser.error(f"expected 1 to {MOST_VIEWERS} viewers, 1 to {MOST_SECONDS} s, switches every 0.5 s or more")
     if args.soak:
-        result = asyncio.run(soak(args.soak, args.every))
+        result = asyncio.run(soak(args.soak, args.every, args.threads))
         out = args.out or HERE / "serve-soak.json"
-        write_json_atomic(out, about(every=args.every) | result)
+        write_json_atomic(out, about(every=args.every, threads=args.threads) | result)
         plot(result, out.with_suffix(".png"))
         for name, value in result.items():
             if name not in ("memory", "times"):
@@ -243,7 +248,7 @@ def main() -> None:
     loads = []
     sys.stdout.write("viewers  frames/s each (least, median)  switch p50 / p95 ms  dropped  busy  memory MB\n")
     for count in viewers:
-        load = asyncio.run(measure(count, args.seconds, args.every))
+        load = asyncio.run(measure(count, args.seconds, args.every, args.threads))
         loads.append(asdict(load))
         sys.stdout.write(
             f"{load.viewers:7}  {load.rates[0]:14.1f} {statistics.median(load.rates):13.1f}   "
@@ -251,9 +256,8 @@ def main() -> None:
             f"{load.busy_refused}/5  {load.memory:9.0f}\n"
         )
         sys.stdout.flush()
-    write_json_atomic(
-        args.out or HERE / "serve-load.json", about(seconds=args.seconds, every=args.every) | {"loads": loads}
-    )
+    record = about(seconds=args.seconds, every=args.every, threads=args.threads) | {"loads": loads}
+    write_json_atomic(args.out or HERE / "serve-load.json", record)
 
 
 if __name__ == "__main__":
