@@ -102,6 +102,7 @@ async def watch(url: str, names: Sequence[str], seconds: float, every: float) ->
         async for _ in viewer.frames(SETTLE):
             pass
         count = await garments(viewer, names, every, seconds, times)
+        viewer.forget()
         stats = await viewer.message(protocol.Stats)
         await viewer.send(protocol.Close())
     return count / seconds, times, stats.dropped

@@ -7,8 +7,11 @@ operator's. No time stamp is asked for: signing needs no network.
 from __future__ import annotations
 
 import json
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from PIL import Image
 
 from quickchange.errors import InputError
 from quickchange.files import atomic_path
@@ -49,6 +52,14 @@ def sign_file(path: Path, mime: str, certificate: Path, key: Path) -> None:
                 f"cannot sign with {certificate.name} and {key.name}: {error}; expected a PEM chain, the signer's "
                 "certificate first, and its P-256 key in PKCS 8"
             ) from error
+
+
+def check_signer(certificate: Path, key: Path) -> None:
+    """Signs something small, to learn now rather than later whether that works. Errors as ``sign_file``."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "test.png"
+        Image.new("RGB", (16, 16)).save(path)
+        sign_file(path, "image/png", certificate, key)
 
 
 def _manifest(title: str, mime: str) -> str:

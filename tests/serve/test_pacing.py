@@ -170,6 +170,31 @@ def test_a_switch_is_seen_as_soon_as_it_is_there_and_nothing_jumps(at: float, ch
     assert run.longest_gap(2, 6) < 2 * chunk_seconds + 2.5 / FPS
 
 
+@pytest.mark.parametrize("fps", [5, 12, 24, 60])
+def test_viewers_that_acknowledge_every_twelfth_frame_lose_nothing(fps: float) -> None:
+    pacer: Pacer[int] = Pacer(fps, AHEAD, CHUNK)
+    shown = []
+    for tick in range(2000):
+        now = tick / 100
+        if pacer.has_room(CHUNK) and pacer.wants_chunk(now):
+            pacer.put(list(range(CHUNK)), now)
+        due = pacer.take(now)
+        if due is not None:
+            shown.append(due.number)
+            if len(shown) % 12 == 0:
+                pacer.acknowledge(due.number, now)
+    assert len(shown) == pytest.approx(20 * fps, rel=0.05)
+    assert pacer.dropped == 0
+
+
+def test_saying_again_that_one_is_there_changes_nothing() -> None:
+    pacer: Pacer[int] = Pacer(FPS, AHEAD, CHUNK)
+    pacer.put(list(range(CHUNK)), 0.0)
+    assert pacer.take(0.0)
+    pacer.stand("hidden", False)
+    assert pacer.take(0.001) is None  # the next frame is not due for that
+
+
 class Anything(RuleBasedStateMachine):
     """Whatever happens, the queue is bounded and frames come in order, each number once per showing."""
 

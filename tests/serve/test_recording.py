@@ -89,6 +89,19 @@ def test_a_folder_that_is_gone_does_not_stop_the_stream(tmp_path: Path) -> None:
         recording.finish()
 
 
+def test_a_disk_that_is_full_at_the_end_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(self: Recording) -> None:
+        while self._frames.get() is not None:
+            pass
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Recording, "_write_fragments", write)
+    recording = Recording(tmp_path / "r.mp4", 24, 32, FPS, 60)
+    recording.add(0, grey(0))
+    with pytest.raises(RuntimeError, match="No space left"):
+        recording.finish()
+
+
 def test_a_kill_loses_less_than_the_last_second(tmp_path: Path) -> None:
     path = tmp_path / "r.mp4"
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(path)], stdout=subprocess.PIPE, text=True)

@@ -26,7 +26,7 @@ TOKEN = "a-token-of-24-characters"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
-    with running(max_sessions=2, generate_seconds=2.0, upload_bytes=200_000) as server:
+    with running(max_sessions=2, generate_seconds=2.0, upload_bytes=200_000, uploads=2) as server:
         yield server
 
 
@@ -135,6 +135,10 @@ def test_uploads_answer_with_a_preview_and_are_bounded(server: Running, client: 
             assert answer.status_code == 201
             assert answer.json()["preview"].startswith("data:image/png;base64,")
             assert (await asyncio.to_thread(send, png(4), role="person")).json()["role"] == "person"
+            assert "2 uploads" in problem(await asyncio.to_thread(send, png(6)), 409, "too-many-uploads")
+            await viewer.send(protocol.Close())
+        async with connect(server.url) as viewer:
+            headers = {"Quickchange-Session": viewer.welcome.session}
             problem(await asyncio.to_thread(send, b"GIF89a nothing"), 415, "unsupported-media")
             problem(await asyncio.to_thread(send, b""), 422, "invalid")
             problem(await asyncio.to_thread(send, png(5), role="hat"), 422, "invalid")

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 import tiny
-from quickchange.serve import protocol
+from quickchange.serve import protocol, stream
 from quickchange.serve.client import Frame, Refused, Viewer, connect
 from quickchange.serve.live import Live
 from quickchange.serve.protocol import State
@@ -173,6 +173,54 @@ def test_a_decoder_that_failed_gets_a_key_frame(small: Running) -> None:
             await viewer.send(protocol.Close())
 
     asyncio.run(run())
+
+
+def test_a_viewer_that_could_not_decode_gets_a_key_frame_though_it_acknowledged_nothing(small: Running) -> None:
+    async def run() -> None:
+        async with connect(small.url) as viewer:
+            viewer.acknowledge = False
+            await start(viewer, small)
+            [frame async for frame in viewer.frames(1.5)]
+            await viewer.send(protocol.Keyframe())
+            await viewer.wait(lambda item: isinstance(item, Frame) and item.header.key, timeout=3)
+            await viewer.send(protocol.Close())
+        await ended(small)
+
+    asyncio.run(run())
+
+
+def test_closing_frees_everything_though_it_ends_its_own_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer is in the middle of a frame, a recording runs, the device works: closing must not cancel itself."""
+
+    async def run(server: Running) -> None:
+        for _ in range(3):
+            async with connect(server.url, codecs=["jpeg"]) as viewer:
+                await start(viewer, server)
+                await viewer.message(protocol.Video)
+                await viewer.send(protocol.Record(on=True))
+                [frame async for frame in viewer.frames(0.4)]
+                await viewer.send(protocol.Close())
+            await ended(server)
+        assert not [thread.name for thread in threading.enumerate() if thread.name == "recording"]
+        assert not list(server.hub.recordings.iterdir())
+        # Reopening at once finds a place, although the one before may still be ending.
+        for _ in range(3):
+            async with connect(server.url) as viewer:
+                await start(viewer, server)
+                await viewer.send(protocol.Close())
+        await ended(server)
+
+    encode = stream.make_encoder
+
+    def slow(*args: Any) -> Any:
+        encoder = encode(*args)
+        whole = encoder.encode
+        encoder.encode = lambda *a: time.sleep(0.05) or whole(*a)  # type: ignore[method-assign]
+        return encoder
+
+    monkeypatch.setattr(stream, "make_encoder", slow)
+    with running(max_sessions=1) as server:
+        asyncio.run(run(server))
 
 
 def test_a_lost_socket_resumes_where_it_stopped(small: Running) -> None:

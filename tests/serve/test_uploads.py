@@ -14,7 +14,7 @@ from PIL import Image
 from quickchange.errors import InputError
 from quickchange.images import fit_garment, fit_reference
 from quickchange.serve.problems import ProblemError
-from quickchange.serve.uploads import ImageWorker, Upload, Uploads, read_garment, read_picture, read_upload
+from quickchange.serve.uploads import ImageWorker, Upload, read_garment, read_picture, read_upload
 
 U8 = NDArray[np.uint8]
 
@@ -183,20 +183,6 @@ def test_tiny_and_damaged_pictures_are_refused() -> None:
 
 def upload(name: str) -> Upload:
     return Upload(name, "person", None, np.zeros((64, 48, 3), np.uint8), b"", True, 48, 64)
-
-
-def test_a_session_keeps_so_many_uploads_and_says_when_it_is_full() -> None:
-    uploads = Uploads(2)
-    for name in ("a", "b"):
-        uploads.add(upload(name))
-    with pytest.raises(ProblemError, match="2 uploads") as error:
-        uploads.add(upload("c"))
-    assert kind_of(error) == "too-many-uploads"
-    assert len(uploads) == 2
-    assert "c" not in uploads
-    uploads.clear()
-    uploads.add(upload("c"))
-    assert "c" in uploads
 
 
 # -- the worker

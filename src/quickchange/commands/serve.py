@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import logging
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,10 @@ def run(args: argparse.Namespace) -> int:
     """Serve until interrupted. Raises InputError for what the user has to put right."""
     settings = make_settings(args)
     model = model_folder(args.model)
+    if settings.certificate is not None and settings.key is not None:
+        from quickchange.provenance import check_signer
+
+        check_signer(settings.certificate, settings.key)
 
     import uvicorn
 
@@ -136,25 +140,14 @@ def make_settings(args: argparse.Namespace) -> Settings:
     token = args.token if args.token is not None else os.environ.get(TOKEN_VARIABLE)
     if token is not None and (len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token):
         raise InputError("--token must have at least 16 printable ASCII characters and no space")
-    hosts = Settings().hosts
-    if not _loopback(args.host):
-        # Under which names others reach this machine is theirs to know; without a list every Host is answered.
-        hosts = (args.host, *hosts) if args.allow_host else ()
     return Settings(
         token=token,
         ahead=args.ahead / 1000,
         max_sessions=args.max_sessions,
         resume_seconds=args.resume_seconds,
-        hosts=(*hosts, *args.allow_host) if hosts else (),
+        hosts=(*Settings().hosts, args.host, socket.gethostname(), *args.allow_host),
         origins=tuple(args.allow_origin),
         recordings=args.recordings,
         certificate=args.c2pa_certificate,
         key=args.c2pa_key,
     )
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -58,7 +58,7 @@ class Viewer:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.acknowledge = True
-        self._requests = 0
+        self._requests = self._unanswered = 0
         self._kept: deque[Frame | BaseModel] = deque(maxlen=MOST_KEPT)
 
     async def send(self, message: BaseModel) -> None:
@@ -88,6 +88,10 @@ class Viewer:
     async def wear(self, garment: str) -> int:
         """Asks for a garment; returns the sequence id."""
         return (await self.control(lambda request: protocol.Wear(id=request, garment=garment))).sequence
+
+    def forget(self) -> None:
+        """Drops what has come and nobody asked for."""
+        self._kept.clear()
 
     async def wait(self, wanted: Callable[[Frame | BaseModel], bool], timeout: float = 10.0) -> Any:
         """The first frame or message that is ``wanted``, from what is kept or still comes. Others are kept."""
@@ -129,7 +133,9 @@ class Viewer:
                 raise Refused(message.problem)
             return message
         header, data = FrameHeader.unpack(raw)
-        if self.acknowledge and (header.number % ACK_EVERY == 0 or header.cut):
+        self._unanswered += 1
+        if self.acknowledge and (self._unanswered >= ACK_EVERY or header.cut):
+            self._unanswered = 0
             await self.send(protocol.Ack(frame=header.number))
         return Frame(header, data, time.monotonic())
 

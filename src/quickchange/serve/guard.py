@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from http.cookies import SimpleCookie
+from http.cookies import CookieError, SimpleCookie
 from time import monotonic
 from urllib.parse import parse_qs, urlsplit
 
@@ -89,7 +90,7 @@ class Guard:
     def _check(self, scope: Scope, headers: Headers) -> None:
         host = headers.get("host", "")
         name = (urlsplit(f"//{host}").hostname or "") if _is_host(host) else ""
-        if self._settings.hosts and name not in self._settings.hosts:
+        if name not in self._settings.hosts and not _is_address(name):
             detail = f"this server does not answer as {name[:100]!r}; start it with --allow-host for another name"
             raise problem("unknown-host", detail)
         origin = headers.get("origin")
@@ -116,10 +117,10 @@ class Guard:
             return None
         headers = Headers(scope=scope)
         kind, _, given = headers.get("authorization", "").partition(" ")
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        cookie = _cookie(headers.get("cookie", ""))
         if kind.lower() == "bearer" and _same(given.strip(), token):
             return None
-        if cookie is not None and _same(cookie.value, _digest(token)):
+        if _same(cookie, _digest(token)):
             return None
         asked = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [""])[0]
         if scope["type"] == "http" and scope["path"] == "/" and scope["method"] == "GET" and _same(asked, token):
@@ -193,6 +194,24 @@ def _is_host(host: str) -> bool:
         return urlsplit(f"//{host}").netloc == host and "@" not in host
     except ValueError:
         return False
+
+
+def _cookie(header: str) -> str:
+    """The value of the cookie that lets in; empty where there is none."""
+    try:
+        found = SimpleCookie(header).get(COOKIE)
+    except CookieError:
+        return ""
+    return found.value if found else ""
+
+
+def _is_address(name: str) -> bool:
+    """Whether a Host is an IP address: no other site's name can be made to look like one."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _authority(origin: str) -> str:

@@ -7,6 +7,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BUSY_RETRY = 10.0  # seconds
+BUSY_RETRY, SETTLE_SECONDS = 10.0, 2.0
 
 
 class Hub:
@@ -37,7 +38,8 @@ class Hub:
         studio: loaded and warm. model: what to tell viewers of it. places: streams at a time.
 
     Attributes:
-        device: the thread that computes. images: the worker that decodes uploads.
+        device: the thread that computes. images: the worker that decodes uploads. videos: threads for
+            one-shot videos.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Hub:
         self.studio, self.model, self.settings, self.device = studio, model, settings, device
         self.catalogue, self.places = catalogue, places
         self.images = ImageWorker()
+        self.videos = ThreadPoolExecutor(places, thread_name_prefix="videos")
         self.metrics = Metrics(lambda: self.sessions)
         self.recordings = settings.recordings or Path(tempfile.mkdtemp(prefix="quickchange-recordings-"))
         self.recordings.mkdir(parents=True, exist_ok=True)
@@ -86,10 +89,15 @@ class Hub:
             detail = f"all {self.places} places are taken; try again in a while"
             raise problem("busy", detail, retry_after=BUSY_RETRY)
 
+    async def settle(self) -> None:
+        """Where all places are taken, waits a moment for streams that are about to end."""
+        if self.sessions >= self.places and self._closing:
+            await asyncio.wait(self._closing, timeout=SETTLE_SECONDS)
+
     def find(self, token: str) -> Live:
         """The stream of that token; ProblemError "unknown-session" where it has ended or never was."""
         live = self._lives.get(token)
-        if live is None:
+        if live is None or live.state is State.CLOSED:
             detail = "this session is not known; it has ended, or waited too long for its viewer: open a new one"
             raise problem("unknown-session", detail)
         return live
@@ -105,18 +113,20 @@ class Hub:
         """A viewer has gone: the stream waits for it for a while, then it is freed."""
         if live.detach(viewer) and live.token in self._lives:
             if live.state is State.ERROR:
-                self._expire(live)
+                self.end(live)
                 return
             loop = asyncio.get_running_loop()
-            self._expiries[live.token] = loop.call_later(self.settings.resume_seconds, self._expire, live)
+            self._expiries[live.token] = loop.call_later(self.settings.resume_seconds, self.end, live)
 
-    def _expire(self, live: Live) -> None:
-        task = asyncio.create_task(self.end(live))
+    def end(self, live: Live) -> asyncio.Task[None]:
+        """Begins to end a stream and to free everything of it; its place is free when the task is done. The task is
+        the hub's: whoever waits for it may be cancelled."""
+        task = asyncio.create_task(self._end(live), name="end")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+        return task
 
-    async def end(self, live: Live) -> None:
-        """Ends a stream and frees everything of it. Its place is free when that is done."""
+    async def _end(self, live: Live) -> None:
         expiry = self._expiries.pop(live.token, None)
         if expiry is not None:
             expiry.cancel()
@@ -128,10 +138,11 @@ class Hub:
     async def close(self) -> None:
         """Ends everything."""
         for live in list(self._lives.values()):
-            await self.end(live)
+            self.end(live)
         if self._closing:
             await asyncio.wait(self._closing)
-        self.images.shutdown()
+        await asyncio.to_thread(self.images.shutdown)
+        await asyncio.to_thread(self.videos.shutdown)
         if self.settings.recordings is None:
             shutil.rmtree(self.recordings, ignore_errors=True)
 
@@ -166,12 +177,13 @@ class Hub:
         return self.studio.prepare_garment(picture)
 
     def add_upload(self, live: Live, upload: Upload) -> None:
-        """Gives a stream a picture of its own, ready to wear. Blocks."""
-        live.uploads.add(upload)
+        """Gives a stream a picture of its own, ready to wear. On the device's thread."""
         if upload.role == "person":
-            live.prepared["person", upload.id] = self.studio.prepare_reference(upload.picture)
+            prepared = self.studio.prepare_reference(upload.picture)
         else:
-            live.prepared["garment", upload.id] = self.studio.prepare_garment(upload.picture, cutout=False)
+            prepared = self.studio.prepare_garment(upload.picture, cutout=False)
+        live.check_room()
+        live.prepared[upload.role, upload.id] = prepared
         self.metrics.uploaded()
 
     # -- recordings ----------------------------------------------------------------------------------------------------
@@ -194,8 +206,8 @@ class Hub:
                 self.finish_recording(running)
             elif running is not None:
                 running.discard()
-        except RuntimeError as error:
-            logger.warning("%s", error)
+        except Exception:  # disk full, a certificate that has gone: the stream is freed all the same
+            logger.exception("a recording was lost")
         if not keep:
             for path in finished:
                 path.unlink(missing_ok=True)

@@ -29,7 +29,6 @@ from quickchange.serve.problems import problem
 from quickchange.serve.protocol import MAX_SEED, Event, State, step
 from quickchange.serve.recording import Recording
 from quickchange.serve.turns import Scene, Shot, Turns
-from quickchange.serve.uploads import Uploads
 
 if TYPE_CHECKING:
     from quickchange.serve.hub import Hub
@@ -63,14 +62,13 @@ class Live:
 
     Attributes:
         token: the secret that resumes it. state: see the protocol.
-        uploads: pictures of its own. prepared: the same, encoded.
+        prepared: pictures of its own, ready for the engine.
         person, garment: ids in force. recordings: finished ones by their secret name.
     """
 
     def __init__(self, hub: Hub) -> None:
         self.token = secrets.token_urlsafe(24)
         self.state = State.NEW
-        self.uploads = Uploads(hub.settings.uploads)
         self.prepared: dict[tuple[Role, str], Prepared] = {}
         self.person = self.garment = ""
         self.recordings: dict[str, Path] = {}
@@ -93,16 +91,14 @@ class Live:
 
     # -- viewers -------------------------------------------------------------------------------------------------------
 
-    @property
-    def watched(self) -> bool:
-        return self._viewer is not None
-
     def attach(self, viewer: Viewer) -> None:
         """From now on this viewer gets frames and messages; one that was there before is dismissed."""
         if self._viewer is not None:
             self._viewer.dismiss("the stream was opened elsewhere", taken_over=True)
         self._viewer = viewer
+        self.inspect(False)
         with self._lock:
+            self._pacer.stand("away", True)  # whatever was on its way to a viewer before
             self._pacer.stand("hidden", False)
             self._pacer.stand("away", False)
         self._wake()
@@ -112,9 +108,7 @@ class Live:
         if self._viewer is not viewer:
             return False
         self._viewer = None
-        self._inspecting = False
-        if self._turns is not None:
-            self._turns.inspect(False)
+        self.inspect(False)
         with self._lock:
             self._pacer.stand("away", True)
         return True
@@ -150,6 +144,12 @@ class Live:
         self._changed.set()
         return sequence
 
+    def check_room(self) -> None:
+        """ProblemError "too-many-uploads" where there is no room for another picture of its own."""
+        most = self._hub.settings.uploads
+        if len(self.prepared) >= most:
+            raise problem("too-many-uploads", f"{most} uploads are kept for a session; open a new one for more")
+
     def pause(self, paused: bool) -> None:
         self._go(Event.PAUSE if paused else Event.RESUME)
         self._stand("paused", paused)
@@ -159,10 +159,16 @@ class Live:
         self._stand("hidden", hidden)
 
     def inspect(self, on: bool) -> None:
-        self._go(Event.WATCH)
         self._inspecting = on
         if self._turns is not None:
             self._turns.inspect(on)
+
+    def lost_pictures(self) -> None:
+        """The viewer's decoder failed: what is on its way will never be acknowledged, and shall not be waited for."""
+        self._go(Event.WATCH)
+        with self._lock:
+            self._pacer.acknowledge(self._pacer.last_shown, time.monotonic())
+        self._wake()
 
     def acknowledge(self, ack: protocol.Ack) -> None:
         self._go(Event.WATCH)
@@ -192,12 +198,12 @@ class Live:
                 await self._until(lambda now: self._pacer.wants_chunk(now, turns.switching), self._pacer.next_chunk_at)
                 asked = time.monotonic()
                 made = await self._hub.device.turn(turns)
+                took = time.monotonic() - asked
                 await self._until_room(len(made.shots))
                 with self._lock:
-                    now = time.monotonic()
                     if self.state is not State.OPENING:  # opening takes longer than any later chunk
-                        self._pacer.generated(now - asked, made.switch)
-                    self._pacer.put(made.shots, now)
+                        self._pacer.generated(took, made.switch)
+                    self._pacer.put(made.shots, time.monotonic())
                 self._speed = _mean(self._speed, len(made.shots) / made.seconds)
                 self._hub.metrics.generated(len(made.shots), made.seconds)
                 if self.state is State.OPENING:
@@ -345,7 +351,6 @@ class Live:
             await asyncio.wait(self._finishing)
         await asyncio.to_thread(self._hub.discard_recordings, recording, list(self.recordings.values()))
         self.recordings.clear()
-        self.uploads.clear()
         self.prepared.clear()
         self._kept.clear()
 

@@ -56,4 +56,4 @@ class _InTurns:
         return self._device.blocking_turn(lambda: next(self._session))
 
     def wear(self, garment: Frame, *, cutout: bool) -> int:
-        return self._session.wear(garment, cutout=cutout)
+        return self._device.blocking_turn(lambda: self._session.wear(garment, cutout=cutout))

@@ -23,6 +23,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
+LEAST_IN_FLIGHT = 16  # frames: viewers may acknowledge every twelfth only
 IN_FLIGHT_SECONDS = 0.75  # of video sent and not acknowledged, before frames are dropped
 STALL_SECONDS = 2.0  # of silence with that much in flight, before generation stops
 LONGEST_STRETCH = 12.0
@@ -81,7 +82,7 @@ class Pacer(Generic[Item]):
             raise ValueError(f"fps is {fps}, ahead {ahead}, chunk {chunk}; expected > 0, >= 0 and >= 1")
         self.fps, self.ahead, self.chunk = fps, ahead, chunk
         self.capacity = int(ahead * fps) + chunk  # frames
-        self.most_in_flight = max(2, int(IN_FLIGHT_SECONDS * fps))  # frames
+        self.most_in_flight = max(LEAST_IN_FLIGHT, int(IN_FLIGHT_SECONDS * fps))  # frames
         self.dropped = self.epoch = self.next_number = 0
         self.last_shown = -1
         self.stretch = 1.0
@@ -247,7 +248,9 @@ class Pacer(Generic[Item]):
 
     def stand(self, reason: str, on: bool) -> None:
         """The picture stands still while there is any reason (paused, hidden, detached ...): ``on`` adds one or takes
-        it away. Of several frames in flight nothing more is expected after a stop."""
+        it away. What is in flight then is not waited for."""
+        if on == (reason in self._standing):
+            return
         (self._standing.add if on else self._standing.discard)(reason)
         self._due = self._last_put = None
         self._in_flight.clear()

@@ -365,35 +365,25 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = MappingProxyType({
 })  # fmt: skip
 """Every transition there is; any other (state, event) is refused."""
 
-_EVENTS: Mapping[type[BaseModel], Event] = MappingProxyType({
-    Open: Event.OPEN, Wear: Event.CONTROL, Say: Event.CONTROL, Person: Event.CONTROL, Take: Event.CONTROL,
-    Pause: Event.PAUSE, Resume: Event.RESUME, Record: Event.RECORD, Ack: Event.WATCH, Visible: Event.WATCH,
-    Inspect: Event.WATCH, Keyframe: Event.WATCH, Close: Event.CLOSE,
-})  # fmt: skip
-
-
 class ProtocolError(ValueError):
     """A message that cannot be understood, or that the session's state does not allow. Its text may be shown."""
+
+
+class NotNow(ProtocolError):
+    """A message that the session's state does not allow."""
 
 
 def step(state: State, event: Event) -> State:
     """The state after ``event``.
 
     Raises:
-        ProtocolError: the state does not allow it; the state stays as it was.
+        NotNow: the state does not allow it; the state stays as it was.
     """
     try:
         return TRANSITIONS[state, event]
     except KeyError:
         allowed = ", ".join(e for s, e in TRANSITIONS if s is state) or "nothing"
-        raise ProtocolError(f"{event} is not possible while the session is {state}; possible now: {allowed}") from None
-
-
-def event_of(message: BaseModel) -> Event:
-    """The event that a viewer's message is; ProtocolError for a second `hello`."""
-    if type(message) not in _EVENTS:
-        raise ProtocolError("hello is only possible once, as the first message")
-    return _EVENTS[type(message)]
+        raise NotNow(f"{event} is not possible while the session is {state}; possible now: {allowed}") from None
 
 
 # -- parsing -----------------------------------------------------------------------------------------------------------
@@ -409,7 +399,7 @@ def parse(text: str | bytes) -> Any:
         ProtocolError: too long, not JSON, or not one of the messages; the text names the first fault.
     """
     if len(text) > MAX_MESSAGE_BYTES:
-        raise ProtocolError(f"message of {len(text)} bytes; at most {MAX_MESSAGE_BYTES} are taken")
+        raise ProtocolError(f"message of {len(text)} characters; at most {MAX_MESSAGE_BYTES} are taken")
     try:
         return _FROM_VIEWER.validate_json(text)
     except ValidationError as error:
@@ -452,7 +442,7 @@ class FrameHeader:
     obeys u32, epoch u32, media time u64.
 
     Attributes:
-        number: of the frame in the stream, from 0. A frame that was flushed was not shown: its number comes again.
+        number: of the frame in the stream, from 0; numbers and media times grow. Frames that were dropped leave gaps.
         obeys: sequence id of the last control that the frame follows; 0 before the first.
         epoch: grows with every flush. Frames of an older epoch that are not on the screen yet are void.
         media_us: when the frame is due on the stream's own clock, microseconds; the clock stands while paused.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -93,8 +94,10 @@ class Recording:
         self.path.unlink(missing_ok=True)
 
     def _stop(self) -> None:
-        if self._thread.is_alive():
-            self._frames.put(None)
+        while self._thread.is_alive():  # one that failed reads no more
+            with contextlib.suppress(queue.Full):
+                self._frames.put(None, timeout=0.1)
+                break
         self._thread.join()
 
     def _write(self) -> None:
@@ -103,8 +106,6 @@ class Recording:
         except Exception as error:  # disk full, folder gone: the stream goes on, the recording says so
             logger.exception("recording %s failed", self.part.name)
             self._failure = error
-            while self._frames.get() is not None:
-                pass
 
     def _write_fragments(self) -> None:
         rate = Fraction(self.fps).limit_denominator(1001)

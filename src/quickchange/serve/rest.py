@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 from base64 import b64encode
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,7 @@ from quickchange.serve.live import Live
 from quickchange.serve.oneshot import Cancelled, StudioInTurns
 from quickchange.serve.problems import RESPONSES, problem
 from quickchange.serve.protocol import MAX_PROMPT, MAX_SEED, Kind
-from quickchange.serve.uploads import read_garment, read_picture, read_upload
+from quickchange.serve.uploads import read_garment, read_person, read_upload
 
 router = APIRouter(responses=RESPONSES)
 
@@ -168,10 +169,10 @@ async def upload(
     cutout: Annotated[bool, Form(description="remove a garment's background")] = True,
 ) -> Uploaded:
     """Gives a session a picture of its own; it goes with the session."""
-    live.uploads.check_room()
+    live.check_room()
     data = await image.read()
     kept = await hub.images.run(read_upload, data, hub.studio, role, kind if role == "garment" else None, cutout)
-    await hub.images.run(hub.add_upload, live, kept)
+    await hub.device.turn(lambda: hub.add_upload(live, kept))
     return Uploaded(
         id=kept.id,
         role=role,
@@ -247,9 +248,8 @@ async def generate(
         raise problem("invalid", f"times are {at}; expected growing ones between 0 and {seconds:g}")
 
     async with hub.place():
-        read = [await picture.read() for picture in (reference, *garments)]
-        person = await hub.images.run(read_picture, read[0])
-        worn = [await hub.images.run(read_garment, data, cutout) for data in read[1:]]
+        person = await hub.images.run(read_person, await reference.read())
+        worn = [await hub.images.run(read_garment, await picture.read(), cutout) for picture in garments]
         folder = Path(tempfile.mkdtemp(prefix="quickchange-"))
         try:
             plan = Plan(
@@ -265,19 +265,21 @@ async def generate(
             )
             cancelled = threading.Event()
             studio = StudioInTurns(hub.studio, hub.device, cancelled)
-            work = asyncio.create_task(
-                asyncio.to_thread(engine.generate, studio, plan, model=hub.model.name, threads=0, progress=False)
-            )
+            make = partial(engine.generate, studio, plan, model=hub.model.name, threads=0, progress=False)
+            work = asyncio.get_running_loop().run_in_executor(hub.videos, make)
             try:
                 while not work.done():
                     await asyncio.wait([work], timeout=POLL_SECONDS)
                     if not work.done() and await request.is_disconnected():
-                        raise Cancelled
-                await work
+                        break
             finally:
                 cancelled.set()
                 await asyncio.wait([work])
+            work.result()
             await asyncio.to_thread(hub.sign, plan.out, "video/mp4")
+        except Cancelled:  # nobody is there any more who could read this
+            shutil.rmtree(folder, ignore_errors=True)
+            raise problem("bad-request", "the request was given up") from None
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

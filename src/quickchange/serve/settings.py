@@ -17,7 +17,7 @@ class Settings:
         ahead: how far generation may run in front of the screen when a chunk begins, seconds.
         max_sessions: streams at a time; None: what memory and speed allow, measured when warm.
         resume_seconds: how long a session outlives its socket.
-        hosts: values of the Host header that are answered, without port; empty: any.
+        hosts: values of the Host header that are answered, without port, beside IP addresses.
         origins: web pages of other hosts that may use the API, e.g. ``https://example.org``.
         recordings: folder that keeps recordings; None: a temporary one, each freed with its session.
         recording_seconds: longest recording.

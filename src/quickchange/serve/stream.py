@@ -22,7 +22,7 @@ from quickchange.serve.hub import Hub
 from quickchange.serve.live import Live, draw_seed
 from quickchange.serve.pacing import Due
 from quickchange.serve.problems import ProblemError, problem
-from quickchange.serve.protocol import FrameHeader, ProtocolError
+from quickchange.serve.protocol import FrameHeader, NotNow, ProtocolError
 from quickchange.serve.turns import Scene, Shot
 
 logger = logging.getLogger(__name__)
@@ -100,9 +100,11 @@ class Connection:
             raise ProtocolError(f"the first message is {hello.type!r}; expected hello")
         if hello.version != protocol.VERSION:
             raise ProtocolError(f"protocol version {hello.version}; this server speaks {protocol.VERSION}")
-        live = self._hub.find(hello.resume) if hello.resume else self._hub.create()
         studio = self._hub.studio
         self._encoder = make_encoder(hello.codecs[0], studio.width, studio.height, studio.fps)
+        if not hello.resume:
+            await self._hub.settle()
+        live = self._hub.find(hello.resume) if hello.resume else self._hub.create()
         self._live = live
         self.tell(live.welcome(resumed=bool(hello.resume), codec=hello.codecs[0]))
         self._hub.attach(live, self)
@@ -179,6 +181,8 @@ class Connection:
             request: int | None = None
             try:
                 text = await self._receive()
+                if self._dismissed is not None:
+                    return
                 wait = bucket.take(loop.time())
                 if wait > 0:
                     detail = f"more than {MESSAGES_PER_SECOND:g} messages a second; send fewer"
@@ -201,12 +205,14 @@ class Connection:
             if details.status == 429:  # a flood is answered slowly
                 await asyncio.sleep(min(1.0, details.retry_after or 0.0))
         else:
-            details = problem("bad-request", str(error)).problem
+            kind = "invalid-transition" if isinstance(error, NotNow) else "bad-request"
+            details = problem(kind, str(error)).problem
         self.tell(protocol.Trouble(problem=details, id=request))
 
     async def _obey(self, live: Live, message: Any) -> None:
-        protocol.event_of(message)  # refuses a second hello
         match message:
+            case protocol.Hello():
+                raise ProtocolError("hello is only possible once, as the first message")
             case protocol.Open():
                 self._open(live, message)
             case protocol.Wear():
@@ -234,8 +240,9 @@ class Connection:
                 live.acknowledge(message)
             case protocol.Keyframe():
                 self._want_key = True
+                live.lost_pictures()
             case protocol.Close():
-                await self._hub.end(live)
+                await asyncio.shield(self._hub.end(live))
 
     def _open(self, live: Live, message: protocol.Open) -> None:
         person = self._hub.person(live, message.person)

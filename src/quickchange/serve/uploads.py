@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -26,6 +27,7 @@ Result = TypeVar("Result")
 
 MAX_MEGAPIXELS = 50
 PREVIEW_SIDE, PREVIEW_MARGIN = 384, 0.04
+KEPT_SIDE = 2048  # px, of pictures that are kept while a video is made
 BACKLOG = 4  # pictures that may wait
 BUSY_RETRY = 2.0  # seconds
 # How formats begin that can be told by content and are not taken. Anything else is left to the decoder to refuse.
@@ -64,33 +66,6 @@ class Upload:
     recognised: bool
     width: int
     height: int
-
-
-class Uploads:
-    """One session's uploads, at most so many."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: dict[str, Upload] = {}
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._kept
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def check_room(self) -> None:
-        """ProblemError "too-many-uploads" where there is no room for another one."""
-        if len(self._kept) >= self._most:
-            raise problem("too-many-uploads", f"{self._most} uploads are kept for a session; open a new one for more")
-
-    def add(self, upload: Upload) -> None:
-        """Keeps one more; ProblemError "too-many-uploads"."""
-        self.check_room()
-        self._kept[upload.id] = upload
-
-    def clear(self) -> None:
-        self._kept.clear()
 
 
 class ImageWorker:
@@ -148,10 +123,22 @@ def read_picture(data: bytes) -> RGB:
         raise
 
 
+def read_person(data: bytes) -> RGB:
+    """An uploaded person, at most 2048 px a side; errors as ``read_picture``."""
+    return _shrunk(read_picture(data))
+
+
 def read_garment(data: bytes, cutout: bool) -> Garment:
-    """An uploaded garment, cut out if wished; errors as ``read_picture``."""
-    rgb = read_picture(data)
+    """An uploaded garment, at most 2048 px a side, cut out if wished; errors as ``read_picture``."""
+    rgb = _shrunk(read_picture(data))
     return Garment(*cut_out(rgb)) if cutout else Garment(rgb)
+
+
+def _shrunk(rgb: RGB) -> RGB:
+    scale = KEPT_SIDE / max(rgb.shape[:2])
+    if scale >= 1:
+        return rgb
+    return np.asarray(cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def read_upload(data: bytes, studio: Fitter, role: Role, kind: Kind | None, cutout: bool) -> Upload:

@@ -70,7 +70,7 @@ class StreamDecoder {
       return;
     }
     this.#needKey = false;
-    // Frame numbers and media times come again after a flush; the decoder wants timestamps that only grow.
+    // Of its own, since two frames may be due within the same microsecond: headers are found again by it.
     this.#timestamp += 1000;
     this.#headers.set(this.#timestamp, header);
     try {

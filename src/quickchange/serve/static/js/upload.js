@@ -44,7 +44,12 @@ export class Uploads {
       });
     }
     this.#whole.addEventListener("change", () => this.#send());
-    for (const radio of this.#kinds) radio.addEventListener("change", () => this.#send());
+    for (const radio of this.#kinds) {
+      // The cut-out is the same whatever it is called: nothing to send again.
+      radio.addEventListener("change", () => {
+        if (this.#ready) this.#ready = { ...this.#ready, kind: this.#kind };
+      });
+    }
     this.#wear.addEventListener("click", (/** @type {MouseEvent} */ event) => this.#accept(event.timeStamp));
     byId("upload-cancel").addEventListener("click", () => this.#dialog.close());
     byId("upload-other").addEventListener("click", () => byId("file").click());
