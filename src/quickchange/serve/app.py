@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from fastapi import FastAPI, WebSocket
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
@@ -26,7 +26,7 @@ from quickchange.serve.guard import Guard
 from quickchange.serve.hub import Hub
 from quickchange.serve.problems import install, problem
 from quickchange.serve.settings import Settings
-from quickchange.serve.stream import Connection
+from quickchange.serve.stream import HELLO_SECONDS, Connection
 
 if TYPE_CHECKING:
     from quickchange.studio import Studio
@@ -130,7 +130,9 @@ def create_app(load: Callable[[], Studio], name: str, settings: Settings) -> Fas
         await socket.accept()
         if server.hub is None:
             trouble = problem("warming-up", "the model is loading; try again in a moment", rest.WARM_RETRY).problem
-            with contextlib.suppress(RuntimeError):
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+                # After its hello: a viewer that is still speaking might miss the answer.
+                await asyncio.wait_for(socket.receive(), HELLO_SECONDS)
                 await socket.send_text(protocol.Trouble(problem=trouble, fatal=True).model_dump_json())
                 await socket.close(1013, "warming up")
             return
