@@ -199,7 +199,8 @@ class Live:
                 asked = time.monotonic()
                 made = await self._hub.device.turn(turns)
                 took = time.monotonic() - asked
-                await self._until_room(len(made.shots))
+                if not await self._find_room(len(made.shots), turns):
+                    continue
                 with self._lock:
                     if self.state is not State.OPENING:  # opening takes longer than any later chunk
                         self._pacer.generated(took, made.switch)
@@ -228,8 +229,11 @@ class Live:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), None if at is None else max(0.001, at - now))
 
-    async def _until_room(self, count: int) -> None:
-        await self._until(lambda _: self._pacer.has_room(count), self._pacer.next_due)
+    async def _find_room(self, count: int, turns: Turns) -> bool:
+        """Waits until frames can be put; False if a switch comes before there is room: it takes them back."""
+        await self._until(lambda _: self._pacer.has_room(count) or turns.switching, self._pacer.next_due)
+        with self._lock:
+            return self._pacer.has_room(count)
 
     def _fail(self, error: Exception) -> None:
         self._go(Event.FAIL)

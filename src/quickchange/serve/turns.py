@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quickchange.cache import Slots
 from quickchange.serve.inspector import describe
 from quickchange.serve.pacing import Pacer
 from quickchange.serve.protocol import Cache
 
 if TYPE_CHECKING:
-    from quickchange.cache import Slots
     from quickchange.session import Session
     from quickchange.studio import Prepared, Studio
 
@@ -57,6 +57,10 @@ class _Wishes:
     changed: set[str] = field(default_factory=set)  # fields of the scene
     take: bool = False
 
+    @property
+    def switch(self) -> bool:
+        return self.take or not self.changed.isdisjoint(("garment", "person"))
+
 
 class Turns:
     """One stream's turns on the device.
@@ -74,9 +78,8 @@ class Turns:
         self._engine: Session | None = None
         self._offset = 0  # number in the stream of the engine session's frame 0
         self._wishes = _Wishes()
-        self._sequence = self._obeyed = 0
+        self._sequence = 0
         self._inspecting = False
-        self._states: list[Slots] = []
 
     def wish(self, **changes: Any) -> int:
         """Fields of the scene that shall change; returns a sequence id."""
@@ -104,7 +107,7 @@ class Turns:
     @property
     def switching(self) -> bool:
         """Whether the next turn changes the picture at once: a new garment or person, or a new take."""
-        return self._wishes.take or not self._wishes.changed.isdisjoint(("garment", "person"))
+        return self._wishes.switch
 
     def _count(self) -> int:
         self._sequence += 1
@@ -129,16 +132,21 @@ class Turns:
         else:
             engine = self._obey(self._engine, wishes.changed, scene)
         inspecting = self._inspecting
-        before = engine.cache.slots
-        self._states = []
-        engine.watch(self._states.append if inspecting else None)
+        before, states = engine.cache.slots, list[Slots]()
+        engine.watch(states.append if inspecting else None)
         chunk = engine.advance(settle=False)
         seconds = time.monotonic() - began
-        self._obeyed = obeys
-        number = self._offset + chunk.start
-        cache = self._report(before, engine, number, seconds) if inspecting else None
-        switch = wishes.take or not wishes.changed.isdisjoint(("garment", "person"))
-        return Made([Shot(frame, obeys) for frame in chunk.frames], seconds, switch, cache)
+        engine.watch(None)
+        cache = None
+        if inspecting:
+            cache = Cache(
+                window=engine.cache.config.window,
+                frame=self._offset + chunk.start,
+                obeys=obeys,
+                milliseconds=1000 * seconds,
+                steps=describe(before, states),
+            )
+        return Made([Shot(frame, obeys) for frame in chunk.frames], seconds, wishes.switch, cache)
 
     def _open(self, scene: Scene) -> Session:
         self.close()
@@ -161,13 +169,3 @@ class Turns:
                 after = engine.flush(self._pacer.bridge(time.monotonic()) - self._offset) + self._offset
                 self._pacer.flush(max(after, self._pacer.last_shown))
         return engine
-
-    def _report(self, before: Slots, engine: Session, number: int, seconds: float) -> Cache:
-        engine.watch(None)
-        return Cache(
-            window=engine.cache.config.window,
-            frame=number,
-            obeys=self._obeyed,
-            milliseconds=1000 * seconds,
-            steps=describe(before, self._states),
-        )
