@@ -372,6 +372,36 @@ def test_sessions_do_not_see_each_other(small: Running) -> None:
     asyncio.run(run())
 
 
+def test_a_stream_is_the_same_whatever_others_do(small: Running) -> None:
+    """Same scene and seed, alone and beside one that changes clothes all the time: the same pictures, bit for bit."""
+
+    async def watch(viewer: Viewer) -> dict[int, bytes]:
+        await start(viewer, small, seed=21)
+        pictures = {frame.header.number: frame.data async for frame in viewer.frames(1.5)}
+        await viewer.send(protocol.Close())
+        return pictures
+
+    async def run() -> None:
+        _, garments = ids(small)
+        async with connect(small.url, codecs=["jpeg"]) as viewer:
+            alone = await watch(viewer)
+        await ended(small)
+        async with connect(small.url, codecs=["jpeg"]) as viewer, connect(small.url) as other:
+            await start(other, small, seed=21)
+            watching = asyncio.create_task(watch(viewer))
+            for garment in garments[1:5]:
+                await other.wear(garment)
+                await asyncio.sleep(0.3)
+            beside = await watching
+            await other.send(protocol.Close())
+        await ended(small)
+        common = alone.keys() & beside.keys()
+        assert len(common) > 15
+        assert all(alone[number] == beside[number] for number in common)
+
+    asyncio.run(run())
+
+
 def upload(server: Running, session: str) -> str:
     picture = io.BytesIO()
     Image.fromarray(tiny.image(9, 64, 64)).save(picture, "PNG")
