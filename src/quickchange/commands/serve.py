@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import logging
 import os
 import socket
@@ -96,17 +97,21 @@ def run(args: argparse.Namespace) -> int:
         port = server.servers[0].sockets[0].getsockname()[1]
         host = f"[{args.host}]" if ":" in args.host else args.host
         link = f"http://{host}:{port}/" + (f"?token={settings.token}" if settings.token else "")
-        sys.stdout.write(f"{link}  ({hub.model.name} on {hub.model.device}, {hub.places} viewers at a time)\n")
+        sys.stdout.write(f"{link}  ({hub.model.name} on {hub.model.device}, places: {hub.places}; Ctrl-C stops it)\n")
         sys.stdout.flush()
 
     app.state.server.failed, app.state.server.ready = failed, ready
     # uvicorn calls a socket that was refused with an HTTP answer a fault of the application, at every one.
     logging.getLogger("uvicorn.error").addFilter(lambda r: "without completing handshake" not in r.getMessage())
     sys.stderr.write(f"loading and warming up {model.name} ...\n")
+    if settings.token is None and not _loopback(args.host):
+        sys.stderr.write("quickchange: warning: anyone who reaches this machine can use the studio; see --token\n")
     try:
         server.run()
-    except SystemExit as error:  # uvicorn's way of saying that the address is taken
-        raise InputError(f"cannot listen at {args.host} port {args.port}; choose another --port") from error
+    except SystemExit as error:  # uvicorn's way of saying that the address is taken, or none of this machine's
+        raise InputError(f"cannot listen at {args.host} port {args.port}; choose another --host or --port") from error
+    except KeyboardInterrupt:  # how one stops it: uvicorn has closed everything by now
+        pass
     if failure:
         raise failure[0]
     return 0
@@ -151,3 +156,10 @@ def make_settings(args: argparse.Namespace) -> Settings:
         certificate=args.c2pa_certificate,
         key=args.c2pa_key,
     )
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -86,7 +86,8 @@ class Hub:
     def _check_place(self) -> None:
         if self.sessions >= self.places:
             self.metrics.busy()
-            detail = f"all {self.places} places are taken; try again in a while"
+            kept = f"that of a closed page is free after {self.settings.resume_seconds:g} s"
+            detail = f"every place is taken ({self.places}); {kept}; try again in a while"
             raise problem("busy", detail, retry_after=BUSY_RETRY)
 
     async def settle(self) -> None:

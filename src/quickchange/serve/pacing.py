@@ -27,7 +27,7 @@ LEAST_IN_FLIGHT = 16  # frames: viewers may acknowledge every twelfth only
 IN_FLIGHT_SECONDS = 0.75  # of video sent and not acknowledged, before frames are dropped
 STALL_SECONDS = 2.0  # of silence with that much in flight, before generation stops
 LONGEST_STRETCH = 12.0
-RECENT_SWITCHES = 4
+RECENT = 4
 EASE = 0.3  # weight of the newest measurement in running means
 
 
@@ -93,8 +93,9 @@ class Pacer(Generic[Item]):
         self._in_flight: deque[int] = deque()  # numbers sent and not acknowledged
         self._heard_at = 0.0
         self._last_put: float | None = None
-        self._turnaround = 0.0  # running mean
-        self._switches: deque[float] = deque(maxlen=RECENT_SWITCHES)  # turnarounds of the last ones
+        self._turnaround = 0.0  # of plain chunks, running mean
+        self._chunks: deque[float] = deque(maxlen=RECENT)  # the last turnarounds, of plain chunks and of switches
+        self._switches: deque[float] = deque(maxlen=RECENT)
         self._standing: set[str] = set()
 
     # -- what it is like -----------------------------------------------------------------------------------------------
@@ -134,9 +135,10 @@ class Pacer(Generic[Item]):
 
     def generated(self, seconds: float, switch: bool) -> None:
         """A chunk took ``seconds`` from asking for the device to having the frames."""
+        (self._switches if switch else self._chunks).append(seconds)
         if switch:
-            self._switches.append(seconds)
-        elif self._turnaround == 0:
+            return
+        if self._turnaround == 0:
             self._turnaround = seconds
         else:
             self._turnaround += EASE * (seconds - self._turnaround)
@@ -221,7 +223,7 @@ class Pacer(Generic[Item]):
             return self.last_shown
         due = now if self._due is None else self._due
         # The quickest of late: a picture that stands for a moment disturbs less than a click that waits.
-        ready = now + min(self._switches, default=self._turnaround)
+        ready = now + min(self._switches or self._chunks, default=0.0)
         count = max(0, int((ready - due) / self.period) + 1) if ready >= due else 0
         return min(self.last_shown + count, self.next_number - 1)
 

@@ -40,7 +40,7 @@ export class Curtain {
     if (change.phase && change.phase.name !== this.#now.phase.name) this.#since = performance.now();
     Object.assign(this.#now, change);
     const view = this.#choose();
-    const fresh = view.title !== this.#view?.title;
+    const fresh = view.title !== this.#view?.title || view.action !== this.#view?.action;
     this.#view = view;
     this.#tally.dataset.tone = view.tone;
     setText(this.#tally.lastElementChild, view.label);
@@ -82,7 +82,7 @@ export class Curtain {
       case "reconnecting":
         return {
           tone: "bad", label: "Reconnecting", title: "Reconnecting", spin: true, soft: phase.attempt < 2,
-          detail: phase.attempt < 3 ? "" : "The server does not answer. Your session is kept for a short while.",
+          detail: phase.attempt < 3 ? "" : "The server does not answer. A session waits for half a minute; after that a new one begins.",
           ...(phase.attempt < 3 ? {} : { icon: "again", action: "Try now", run: acts.connect }),
         };
       case "refused":

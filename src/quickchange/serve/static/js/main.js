@@ -18,7 +18,7 @@ import { Stage } from "./stage.js";
 import { Status } from "./status.js";
 import { startTheme } from "./theme.js";
 import { Timing } from "./timing.js";
-import { startToasts, toast } from "./toast.js";
+import { dismissToast, startToasts, toast } from "./toast.js";
 import { Uploads } from "./upload.js";
 
 startTheme();
@@ -66,6 +66,7 @@ const curtain = new Curtain({
 });
 const inspector = new Inspector((message) => connection.send(message));
 const uploads = new Uploads({
+  trained: () => director.model?.kinds ?? [],
   session: () => (connection.online ? connection.token : null),
   ongarment: (upload, name, start) => director.wearUpload(upload, name, start),
   onperson: (upload, name, start) => director.personUpload(upload, name, start),
@@ -95,7 +96,6 @@ connection.on("video", (video) => {
 });
 connection.on("stats", (stats) => {
   status.stats(stats, receiver.skipped);
-  timing.percentiles(stats);
   director.stats = stats;
 });
 connection.on("cache", (message) => inspector.add(message));
@@ -127,7 +127,7 @@ startKeyboard({
   p: () => prompt.focus(),
   "/": () => prompt.focus(),
   u: () => uploads.choose(),
-  escape: () => inspector.open && inspector.toggle(false),
+  escape: () => dismissToast() || (inspector.open && inspector.toggle(false)),
 });
 byId("add-garment").addEventListener("click", () => uploads.choose());
 document.addEventListener("visibilitychange", () => {

@@ -74,10 +74,7 @@ export class Player {
    * @param {FrameHeader} header
    */
   push(picture, header) {
-    if (header.epoch < this.#newest) {
-      this.skipped += 1;
-      return picture.close();
-    }
+    if (header.epoch < this.#newest) return picture.close();
     this.#clock.ready(header.mediaMs, performance.now());
     this.#queue.push({ picture, header });
     while (this.#queue.length > MOST_QUEUED) {
@@ -109,10 +106,8 @@ export class Player {
   /** @param {(header: FrameHeader) => boolean} void_ */
   #clear(void_) {
     this.#queue = this.#queue.filter(({ picture, header }) => {
-      if (!void_(header)) return true;
-      picture.close();
-      this.skipped += 1;
-      return false;
+      if (void_(header)) picture.close();
+      return !void_(header);
     });
   }
 

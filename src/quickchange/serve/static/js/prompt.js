@@ -64,6 +64,7 @@ export class Prompt {
   #submit(start) {
     const text = this.#input.value.replace(/\s+/g, " ").trim();
     this.#input.value = text;
+    this.#input.blur(); // keys belong to the stage again
     if (text === this.#inForce) return this.#say("on", "In force");
     this.#inForce = text;
     this.#say("next", "On its way");

@@ -4,6 +4,7 @@ import { byId, el, milliseconds, setText } from "./dom.js";
 
 const MOST = 24;
 const LEAST_SCALE_MS = 500;
+const LEAST_TIMES = 5; // that percentiles mean anything of
 
 export class Timing {
   #dots = byId("timing-dots");
@@ -29,15 +30,14 @@ export class Timing {
         return dot;
       }),
     );
+    setText(byId("timing-percentiles"), this.#percentiles());
     this.#dots.setAttribute("aria-label", `The last ${this.#times.length}: ${this.#times.map(Math.round).join(", ")} ms`);
   }
 
-  /** @param {import("./types.js").Stats} stats */
-  percentiles(stats) {
-    const known = stats.switch_p50 !== null && stats.switch_p95 !== null;
-    const text = known
-      ? `half within ${milliseconds(stats.switch_p50 ?? 0)}, 95 % within ${milliseconds(stats.switch_p95 ?? 0)}`
-      : "";
-    setText(byId("timing-percentiles"), text);
+  #percentiles() {
+    if (this.#times.length < LEAST_TIMES) return "";
+    const sorted = [...this.#times].sort((a, b) => a - b);
+    const at = (/** @type {number} */ share) => milliseconds(sorted[Math.ceil(share * sorted.length) - 1]);
+    return `half within ${at(0.5)}, 95 % within ${at(0.95)}`;
   }
 }

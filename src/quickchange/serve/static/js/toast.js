@@ -41,6 +41,13 @@ export function toast(text, { tone = "plain", action = null, stays = false, spok
   return remove;
 }
 
+/** Takes the newest note away; false where there is none. */
+export function dismissToast() {
+  const note = byId("toasts").lastElementChild;
+  note?.remove();
+  return Boolean(note);
+}
+
 /** In full screen only the full-screen element is visible: notes move into it. */
 export function startToasts() {
   const shelf = byId("toasts");

@@ -26,11 +26,13 @@ export class Uploads {
   #file = null;
   /** @type {Upload | null} */
   #ready = null;
+  /** What the picker was opened for. @type {string | undefined} */
+  #asked;
   #abort = new AbortController();
   #hooks;
 
   /**
-   * @param {{session(): string | null, ongarment(upload: Upload, name: string, start: number): void,
+   * @param {{session(): string | null, trained(): string[], ongarment(upload: Upload, name: string, start: number): void,
    *   onperson(upload: Upload, name: string, start: number): void}} hooks
    */
   constructor(hooks) {
@@ -40,19 +42,19 @@ export class Uploads {
         const input = /** @type {HTMLInputElement} */ (event.target);
         const file = input.files?.[0];
         input.value = ""; // the same file can be chosen again
-        if (file) this.take(file, role);
+        if (file) this.take(file, role, this.#asked);
       });
     }
     this.#whole.addEventListener("change", () => this.#send());
     for (const radio of this.#kinds) {
       // The cut-out is the same whatever it is called: nothing to send again.
       radio.addEventListener("change", () => {
-        if (this.#ready) this.#ready = { ...this.#ready, kind: this.#kind };
+        if (this.#ready) this.#accepted(this.#ready);
       });
     }
     this.#wear.addEventListener("click", (/** @type {MouseEvent} */ event) => this.#accept(event.timeStamp));
     byId("upload-cancel").addEventListener("click", () => this.#dialog.close());
-    byId("upload-other").addEventListener("click", () => byId("file").click());
+    byId("upload-other").addEventListener("click", () => this.choose(this.#kind));
     this.#dialog.addEventListener("close", () => this.#abort.abort());
     addEventListener("paste", (event) => this.#pasted(event));
   }
@@ -68,7 +70,7 @@ export class Uploads {
 
   /** Opens the file picker. @param {string} [kind] what to take it for */
   choose(kind) {
-    if (kind) this.#setKind(kind);
+    this.#asked = kind;
     byId("file").click();
   }
 
@@ -96,7 +98,7 @@ export class Uploads {
       return void toast(`The picture has ${size} MB; at most 20 are taken. Make it smaller and try again.`, { tone: "bad" });
     }
     if (role === "person") return void this.#person(file);
-    if (kind) this.#setKind(kind);
+    this.#setKind(kind ?? "top"); // not what the last one was
     this.#file = file;
     this.#whole.checked = false;
     if (!this.#dialog.open) this.#dialog.showModal();
@@ -132,15 +134,23 @@ export class Uploads {
       const options = { role: /** @type {const} */ ("garment"), kind: this.#kind, cutout: !this.#whole.checked };
       const upload = await api.upload(session, file, options, signal);
       if (signal.aborted) return;
-      this.#ready = upload;
       this.#preview.src = upload.preview;
       this.#preview.hidden = false;
-      this.#show("ready", verdict(upload, this.#whole.checked));
+      this.#accepted(upload);
       this.#wear.disabled = false;
       this.#wear.focus();
     } catch (error) {
       if (!signal.aborted) this.#fail(words(error));
     }
+  }
+
+  /** The cut-out is there, under the kind that is chosen now. @param {Upload} upload */
+  #accepted(upload) {
+    this.#ready = { ...upload, kind: this.#kind };
+    const trained = this.#hooks.trained();
+    const odd = trained.length && !trained.includes(this.#kind);
+    const warning = odd ? ` This model was trained on ${trained.map((kind) => `${kind}s`).join(", ")}: it wears anything as one.` : "";
+    this.#show("ready", verdict(upload, this.#whole.checked) + warning);
   }
 
   /** @param {"busy" | "ready" | "failed"} state @param {string} text */
