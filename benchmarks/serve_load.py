@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from scipy.stats import theilslopes
 from tqdm import tqdm
 
 from quickchange.bench.provenance import commit, weights_digest
@@ -178,7 +179,8 @@ async def soak(seconds: float, every: float, threads: int | None) -> dict[str, A
             await sampling
     third = len(times) // 3
     later = [(at, size) for at, size in memory if at > seconds / 5]  # allocators take a while to fill their pools
-    slope, spread = np.polyfit([at / 60 for at, _ in later], [size for _, size in later], 1, cov=True)
+    # The median of all slopes between two samples: what an allocator holds for a moment does not count.
+    slope, _, low, high = theilslopes([size for _, size in later], [at / 60 for at, _ in later])
     return {
         "seconds": seconds,
         "rate": round(count / seconds, 2),
@@ -188,8 +190,8 @@ async def soak(seconds: float, every: float, threads: int | None) -> dict[str, A
         "switch_p50_first_third": round(statistics.median(times[:third]), 1),
         "switch_p50_last_third": round(statistics.median(times[-third:]), 1),
         "memory_mb": [round(memory[0][1], 1), round(memory[-1][1], 1)],
-        "memory_slope_mb_per_minute": round(float(slope[0]), 3),
-        "memory_slope_standard_error": round(float(np.sqrt(spread[0, 0])), 3),
+        "memory_slope_mb_per_minute": round(float(slope), 3),
+        "memory_slope_95": [round(float(low), 3), round(float(high), 3)],
         "memory": [(round(at, 1), round(size, 1)) for at, size in memory],
         "times": [round(ms, 1) for ms in times],
     }
