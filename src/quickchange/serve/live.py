@@ -226,8 +226,10 @@ class Live:
                 if holds(now):
                     return
                 at = again(now)
+            # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), None if at is None else max(0.001, at - now))
+                async with asyncio.timeout(None if at is None else max(0.001, at - now)):
+                    await self._changed.wait()
 
     async def _find_room(self, count: int, turns: Turns) -> bool:
         """Waits until frames can be put; False if a switch comes before there is room: it takes them back."""

@@ -140,7 +140,8 @@ class Connection:
                 await self._send(due)
             else:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), wait)
+                    async with asyncio.timeout(wait):  # not wait_for, which can swallow a cancellation
+                        await self._woken.wait()
 
     async def _send(self, due: Due[Shot]) -> None:
         encoder = self._encoder
