@@ -148,7 +148,6 @@ class Close(_Message):
     type: Literal["close"] = "close"
 
 
-Control = Wear | Say | Person | Take
 FromViewer = Annotated[
     Hello | Open | Wear | Say | Person | Take | Pause | Resume | Visible | Inspect | Record | Ack | Keyframe | Close,
     Field(discriminator="type"),
