@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from quickchange.components import Components
+from quickchange.engine.components import Components
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from quickchange.files import write_json_atomic
-from quickchange.media import save_png_atomic
+from quickchange.media.video import save_png_atomic
 from quickchange.world import Renderer, render_clip, sample_spec
 
 # id: name, seed, file

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from quickchange.components import Components
+from quickchange.engine.components import Components
 from quickchange.train.checkpoints import metadata
 
 STAGES = ("sft", "tf", "dmd")  # of plain networks: merge adapters by finishing the run

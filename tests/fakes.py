@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quickchange.images import fit_garment
-from quickchange.media import Frame
+from quickchange.media.images import fit_garment
+from quickchange.media.video import Frame
 
 
 @dataclass(frozen=True)

@@ -19,25 +19,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from experiments.quality_reward.degraded import WornFrames
+from experiments.quality_reward.stage import QualityData, QualityStage
 from numpy.typing import NDArray
 
 import shares
 import tiny
-from quickchange.cache import VARIANTS
+from quickchange.data.latents import Clips
+from quickchange.data.parsing_frames import Frames
+from quickchange.engine.switch import VARIANTS
 from quickchange.model.codec import LightCodec, LightCodecConfig
-from quickchange.model.parser import ParserConfig, PersonParser
-from quickchange.model.reading import ATTRIBUTES
-from quickchange.serve import protocol
+from quickchange.parsing.network import ParserConfig, PersonParser
+from quickchange.parsing.reading import ATTRIBUTES
 from quickchange.serve.client import connect
+from quickchange.serve.protocol import messages as protocol
 from quickchange.train.config import StageConfig
-from quickchange.train.data import Clips
-from quickchange.train.frames import Frames
 from quickchange.train.loop import Stage, step_generator
-from quickchange.train.parser import ParserStage
-from quickchange.train.quality import QualityData, QualityStage
 from quickchange.train.rewards.quality import QualityConfig, QualityScorer
-from quickchange.train.vae import CodecStage, start_from_components
-from quickchange.train.worn import WornFrames
+from quickchange.train.stages.parser import ParserStage
+from quickchange.train.stages.vae import CodecStage, start_from_components
 from serving import running
 
 FILE = Path(__file__).with_suffix(".json")

@@ -15,11 +15,11 @@ import uvicorn
 from fastapi import FastAPI
 
 import tiny
-from quickchange.serve import guard
-from quickchange.serve.app import Server, create_app
-from quickchange.serve.hub import Hub
+from quickchange.engine.studio import Studio
+from quickchange.serve.sessions.registry import Hub
 from quickchange.serve.settings import Settings
-from quickchange.studio import Studio
+from quickchange.serve.web import guard
+from quickchange.serve.web.app import Server, create_app
 
 Result = TypeVar("Result")
 

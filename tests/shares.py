@@ -15,14 +15,14 @@ from typing import Any
 import torch
 
 import tiny
+from quickchange.data.latents import Latents
 from quickchange.train import distributed, logs
 from quickchange.train.config import StageConfig
-from quickchange.train.data import Latents
-from quickchange.train.dmd import DmdStage
 from quickchange.train.loop import Stage, train
 from quickchange.train.run import _exporter
-from quickchange.train.sft import TeacherStage
-from quickchange.train.teacher_forcing import TeacherForcingStage
+from quickchange.train.stages.dmd import DmdStage
+from quickchange.train.stages.sft import TeacherStage
+from quickchange.train.stages.teacher_forcing import TeacherForcingStage
 
 CPU = torch.device("cpu")
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -11,8 +11,8 @@ from PIL import Image
 
 import tiny
 from quickchange.cli import main
-from quickchange.components import Components
-from quickchange.images import load_image
+from quickchange.engine.components import Components
+from quickchange.media.images import load_image
 
 
 def test_generate_streams_a_switch_through_the_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

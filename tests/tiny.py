@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quickchange.components import Components, StreamConfig
+from quickchange.engine.components import Components, StreamConfig
+from quickchange.engine.studio import Studio
 from quickchange.model.codec import LightCodec, LightCodecConfig
 from quickchange.model.prompts import PromptEncoder
 from quickchange.model.transformer import TransformerConfig, WanTransformer
-from quickchange.studio import Studio
 
 WIDTH, HEIGHT = 24, 16
 CORPUS = ["she turns to the left", "he waves a hand slowly", "a person in a room"]

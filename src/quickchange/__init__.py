@@ -10,14 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quickchange.session import Chunk, Session
-    from quickchange.studio import Prepared, Studio
+    from quickchange.engine.session import Chunk, Session
+    from quickchange.engine.studio import Prepared, Studio
 
 __all__ = ["Chunk", "Prepared", "Session", "Studio"]
 
 _HOME = {
-    "Chunk": "quickchange.session", "Session": "quickchange.session",
-    "Prepared": "quickchange.studio", "Studio": "quickchange.studio",
+    "Chunk": "quickchange.engine.session", "Session": "quickchange.engine.session",
+    "Prepared": "quickchange.engine.studio", "Studio": "quickchange.engine.studio",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from quickchange.cache import CacheConfig, IllegalTransition, KVCache, Thread
-from quickchange.model.rope import RotaryEmbedding
+from quickchange.kernels.rope import RotaryEmbedding
 
 MakeStream = Callable[..., Any]
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from quickchange.cache import CacheConfig, KVCache
-from quickchange.flow import FewStepSchedule
+from quickchange.engine.rollout import Rollout
+from quickchange.kernels.rope import RotaryEmbedding
 from quickchange.model.attention import (
     CONDITIONS,
     SequenceAttention,
@@ -15,9 +16,8 @@ from quickchange.model.attention import (
     chunk_causal_mask,
     teacher_forcing_mask,
 )
-from quickchange.model.rope import RotaryEmbedding
+from quickchange.model.flow import FewStepSchedule
 from quickchange.model.transformer import TextContext, TransformerConfig, WanTransformer
-from quickchange.rollout import Rollout
 from quickchange.train.initial import initialise_small
 
 SIZE = {

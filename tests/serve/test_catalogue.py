@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from quickchange.cutout import cut_out
-from quickchange.images import load_image
+from quickchange.media.cutout import cut_out
+from quickchange.media.images import load_image
 from quickchange.serve.catalogue import Catalogue, load_catalogue
 
 

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from quickchange.media import SYNTHETIC_NOTE
+from quickchange.media.video import SYNTHETIC_NOTE
 from quickchange.serve.recording import BACKLOG, Recording
 
 FPS = 24

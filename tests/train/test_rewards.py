@@ -156,7 +156,7 @@ def _demo_person() -> np.ndarray:  # type: ignore[type-arg]
 
     from PIL import Image
 
-    from quickchange.images import fit_reference
+    from quickchange.media.images import fit_reference
 
     with Image.open(str(files("quickchange") / "assets" / "demo" / "person.png")) as image:
         return fit_reference(np.asarray(image.convert("RGB")), 96, 128)

@@ -1,4 +1,4 @@
-"""The KV cache: static tensors per layer, driven by the books (``slots.py``).
+"""The KV cache: static tensors per layer, driven by the books (``ledger.py``).
 
 Keys are stored twice: raw, and rotated for the position that the books give. When positions change, only the entries
 concerned are rotated anew, once per chunk. Slots are overwritten in place; inside a pass nothing is allocated for the
@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from quickchange.cache.layers import Frames, LayerCache, SlotIndex, to_device
+from quickchange.cache.ledger import Slots, WindowConfig
 from quickchange.cache.policies import EvictionPolicy, Fifo
-from quickchange.cache.slots import Slots, WindowConfig
 from quickchange.cache.threads import Entry, IllegalTransition, Thread, Versions
-from quickchange.model.rope import RotaryEmbedding
+from quickchange.kernels.rope import RotaryEmbedding
 
 
 @dataclass(frozen=True, kw_only=True)

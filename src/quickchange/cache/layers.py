@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from quickchange.cache.threads import Entry, IllegalTransition
-from quickchange.model.rope import apply_rotary
+from quickchange.kernels.rope import apply_rotary
 
 
 def to_device(values: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -92,12 +92,12 @@ def run_photos(args: argparse.Namespace) -> int:
         raise InputError(f"--people is {args.people}; it must be at least 1")
     judge, model = parser_folder(args.parser), model_folder(args.model)
 
-    from quickchange.bench.photos import photo_paths
-    from quickchange.bench.photos import run as measure
-    from quickchange.bench.provenance import provenance
     from quickchange.commands.device import usable_device
-    from quickchange.model.parser import PersonParser
-    from quickchange.studio import Studio
+    from quickchange.engine.studio import Studio
+    from quickchange.evaluate.photos import photo_paths
+    from quickchange.evaluate.photos import run as measure
+    from quickchange.evaluate.record import provenance
+    from quickchange.parsing.network import PersonParser
 
     photos = photo_paths(args.garments, args.kinds.split(",") if args.kinds else ())
     device = usable_device(args.device)
@@ -116,7 +116,7 @@ def run_metrics(args: argparse.Namespace) -> int:
 
     import_module("torchmetrics")
 
-    from quickchange.bench.calibrate import Settings, as_markdown, calibrate, samples
+    from quickchange.evaluate.scorecard.calibrate import Settings, as_markdown, calibrate, samples
     from quickchange.files import write_text_atomic
     from quickchange.world import Renderer
 
@@ -135,9 +135,9 @@ def run_accuracy(args: argparse.Namespace) -> int:
         raise InputError(f"--seeds is {args.seeds}; it must be at least 1")
     judge, model = parser_folder(args.parser), model_folder(args.model)
 
-    from quickchange.bench.parser_accuracy import measure, table
-    from quickchange.components import load_codec
-    from quickchange.model.parser import PersonParser
+    from quickchange.engine.components import load_codec
+    from quickchange.evaluate.parser_accuracy import measure, table
+    from quickchange.parsing.network import PersonParser
 
     record = measure(PersonParser.from_pretrained(judge), load_codec(model / "vae"), args.out, args.seeds)
     sys.stdout.write(table(record))
@@ -155,11 +155,11 @@ def run(args: argparse.Namespace) -> int:
     # The picture comes when all is streamed: what is missing shall be said before.
     import_module("matplotlib")
 
-    from quickchange.bench.ablate import VARIANTS, Settings, ablate
-    from quickchange.bench.provenance import provenance
-    from quickchange.cache import VARIANTS as KNOWN
     from quickchange.commands.device import usable_device
-    from quickchange.studio import Studio
+    from quickchange.engine.studio import Studio
+    from quickchange.engine.switch import VARIANTS as KNOWN
+    from quickchange.evaluate.record import provenance
+    from quickchange.evaluate.switching.ablate import VARIANTS, Settings, ablate
 
     variants = tuple(args.variants.split(",")) if args.variants else VARIANTS
     unknown = [name for name in variants if name not in KNOWN]

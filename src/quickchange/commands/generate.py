@@ -12,8 +12,8 @@ from quickchange.commands.folders import MODEL_VARIABLE, model_folder
 from quickchange.errors import InputError, ModelError
 
 if TYPE_CHECKING:
-    from quickchange.generate import Summary
-    from quickchange.studio import Studio
+    from quickchange.engine.studio import Studio
+    from quickchange.generate.run import Summary
 
 DEMO_SECONDS = 6.0
 DEMO_SWITCHES = ((2.0, "garment_2.png"), (4.0, "garment_3.png"))
@@ -59,7 +59,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Generate what ``args`` ask for; 0 when done. Raises InputError for what the user has to put right."""
-    from quickchange.plan import Request, Switch, make_plan, parse_switch, sheet_path
+    from quickchange.generate.plan import Request, Switch, make_plan, parse_switch, sheet_path
 
     demo = demo_folder() if args.demo else None
     switches = [parse_switch(text) for text in args.switch]
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     if threads is not None and threads < 1:
         raise InputError(f"--threads is {threads}; it must be at least 1")
 
-    from quickchange.generate import generate
+    from quickchange.generate.run import generate
 
     if sys.stderr.isatty():
         sys.stderr.write(f"loading and warming up {model.name} ...\n")
@@ -118,7 +118,7 @@ def open_studio(model: Path, device: str, threads: int | None) -> tuple[Studio, 
     import torch
 
     from quickchange.commands.device import usable_device
-    from quickchange.studio import Studio
+    from quickchange.engine.studio import Studio
 
     if threads is not None:
         torch.set_num_threads(threads)

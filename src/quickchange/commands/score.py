@@ -13,8 +13,8 @@ from quickchange.commands.folders import MODEL_VARIABLE, PARSER_VARIABLE, model_
 from quickchange.errors import InputError, ModelError
 
 if TYPE_CHECKING:
-    from quickchange.bench.score import Reader
-    from quickchange.studio import Studio
+    from quickchange.engine.studio import Studio
+    from quickchange.evaluate.scorecard.score import Reader
 
 # What belongs to one of the two protocols only.
 OF_SCORECARD = ("quick", "parser", "seeds", "variants", "drift", "difficulty")
@@ -74,13 +74,13 @@ def run_scorecard(args: argparse.Namespace) -> int:
     for needed in ("matplotlib", "moderngl", "torchmetrics"):
         import_module(needed)
 
-    from quickchange.bench.card import as_text, scorecard
-    from quickchange.bench.provenance import provenance
-    from quickchange.bench.report import write_report
-    from quickchange.bench.score import run as measure
-    from quickchange.bench.score import with_options
-    from quickchange.cache import VARIANTS as KNOWN
     from quickchange.commands.device import usable_device
+    from quickchange.engine.switch import VARIANTS as KNOWN
+    from quickchange.evaluate.record import provenance
+    from quickchange.evaluate.scorecard.card import as_text, scorecard
+    from quickchange.evaluate.scorecard.report import write_report
+    from quickchange.evaluate.scorecard.score import run as measure
+    from quickchange.evaluate.scorecard.score import with_options
     from quickchange.files import write_text_atomic
 
     variants = tuple(args.variants.split(",")) if args.variants else None
@@ -117,10 +117,10 @@ def run_paper(args: argparse.Namespace) -> int:
         raise InputError(f"--samples is {args.samples}; it must be at least 1")
     model = model_folder(args.model)
 
-    from quickchange.bench.hgc import as_table, parse_judges, read_samples, run_hgc
-    from quickchange.bench.judges import open_judges
-    from quickchange.bench.provenance import provenance
     from quickchange.commands.device import usable_device
+    from quickchange.evaluate.paper.hgc import as_table, parse_judges, read_samples, run_hgc
+    from quickchange.evaluate.paper.judges import open_judges
+    from quickchange.evaluate.record import provenance
 
     names = parse_judges(args.judges)
     if not names:
@@ -141,7 +141,7 @@ def run_paper(args: argparse.Namespace) -> int:
 
 def load_reader(folder: Path, device: str) -> Reader:
     """The parser network of a folder as a function from frames to a reading; InputError where it is not whole."""
-    from quickchange.model.parser import PersonParser
+    from quickchange.parsing.network import PersonParser
 
     try:
         return PersonParser.from_pretrained(folder).to(device).read
@@ -151,7 +151,7 @@ def load_reader(folder: Path, device: str) -> Reader:
 
 def load_studio(model: Path, device: str) -> Studio:
     """The model of a directory; InputError where it is not whole."""
-    from quickchange.studio import Studio as RealStudio
+    from quickchange.engine.studio import Studio as RealStudio
 
     try:
         return RealStudio.from_pretrained(model, device=device, warm=False)

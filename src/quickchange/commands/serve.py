@@ -15,7 +15,7 @@ from quickchange.commands.folders import MODEL_VARIABLE, model_folder
 from quickchange.errors import InputError
 
 if TYPE_CHECKING:
-    from quickchange.serve.hub import Hub
+    from quickchange.serve.sessions.registry import Hub
     from quickchange.serve.settings import Settings
 
 TOKEN_VARIABLE = "QUICKCHANGE_TOKEN"
@@ -62,15 +62,15 @@ def run(args: argparse.Namespace) -> int:
     settings = make_settings(args)
     model = model_folder(args.model)
     if settings.certificate is not None and settings.key is not None:
-        from quickchange.provenance import check_signer
+        from quickchange.media.provenance import check_signer
 
         check_signer(settings.certificate, settings.key)
 
     import uvicorn
 
     from quickchange.commands.generate import open_studio
-    from quickchange.serve.app import create_app
-    from quickchange.serve.protocol import MAX_MESSAGE_BYTES
+    from quickchange.serve.protocol.messages import MAX_MESSAGE_BYTES
+    from quickchange.serve.web.app import create_app
 
     # Threads that compute wait for each other by spinning: with a browser on the same cores, all would crawl.
     threads = args.threads or max(1, len(os.sched_getaffinity(0)) - 1)

@@ -1,4 +1,4 @@
-"""Ways to answer a layer's self-attention: over a whole sequence, under a mask, in teacher forcing, through the cache.
+"""Ways to answer a layer's self-attention: over a whole sequence, under a mask, in teacher forcing.
 
 All are ``transformer.SelfAttention``: they get normalised, un-rotated queries and keys [B, H, L, D] and rotate them
 with positions of their own. Tokens come in frame-major order, P per latent frame.
@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from quickchange.cache import KVCache
-from quickchange.model.rope import RotaryEmbedding, apply_rotary
+from quickchange.kernels.rope import RotaryEmbedding, apply_rotary
 
 CONDITIONS = 2  # latent frames before the video: reference at position 0, garment at 1
 
@@ -32,18 +31,6 @@ class SequenceAttention:
     def __call__(self, layer: int, q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
         q, k = apply_rotary(q_BHLD, self.cos, self.sin), apply_rotary(k_BHLD, self.cos, self.sin)
         return F.scaled_dot_product_attention(q, k, v_BHLD, attn_mask=self.mask)
-
-
-class CachedAttention:
-    """Self-attention through the KV cache: writes the frames being computed, reads what they may see."""
-
-    def __init__(self, cache: KVCache) -> None:
-        self.cache = cache
-
-    def __call__(self, layer: int, q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
-        view = self.cache.layer(layer)
-        k, v, mask = view.update(k_BHLD, v_BHLD)
-        return F.scaled_dot_product_attention(view.rotate(q_BHLD), k, v, attn_mask=mask)
 
 
 def _by_frame(mask_FF: Tensor, tokens: int) -> Tensor:

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from quickchange.serve.protocol import Kind
+from quickchange.serve.protocol.messages import Kind
 
 Role = Literal["garment", "person"]
 

@@ -20,8 +20,8 @@ from pydantic import BaseModel
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
 
-from quickchange.serve import protocol
-from quickchange.serve.protocol import Codec, FrameHeader
+from quickchange.serve.protocol import messages as protocol
+from quickchange.serve.protocol.messages import Codec, FrameHeader
 
 Message = TypeVar("Message", bound=BaseModel)
 

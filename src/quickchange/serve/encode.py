@@ -16,8 +16,8 @@ import numpy as np
 from av.video.frame import PictureType
 from numpy.typing import NDArray
 
-from quickchange.media import YuvConverter, enlarge, tag_colours
-from quickchange.serve.protocol import Codec
+from quickchange.media.video import YuvConverter, enlarge, tag_colours
+from quickchange.serve.protocol.messages import Codec
 
 Frame = NDArray[np.uint8]
 

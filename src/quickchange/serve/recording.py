@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickchange.files import atomic_path
-from quickchange.media import SYNTHETIC_NOTE, YuvConverter, default_scale, tag_colours
+from quickchange.media.video import SYNTHETIC_NOTE, YuvConverter, default_scale, tag_colours
 
 logger = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from quickchange.errors import InputError
-from quickchange.images import FORMATS, READABLE, cut_out, fit_reference, load_image
-from quickchange.plan import Garment
+from quickchange.generate.plan import Garment
+from quickchange.media.images import FORMATS, READABLE, cut_out, fit_reference, load_image
 from quickchange.serve.catalogue import Role
-from quickchange.serve.problems import problem
-from quickchange.serve.protocol import Kind
+from quickchange.serve.protocol.messages import Kind
+from quickchange.serve.web.errors import problem
 
 RGB = NDArray[np.uint8]
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from quickchange.components import load_weights
+from quickchange.engine.components import load_weights
 from quickchange.model.transformer import SelfAttention, TextContext, TimeEmbedding, TransformerConfig, WanTransformer
 
 

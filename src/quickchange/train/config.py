@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from quickchange.components import StreamConfig
+from quickchange.engine.components import StreamConfig
 from quickchange.model.codec import LightCodecConfig
-from quickchange.model.parser import ParserConfig
 from quickchange.model.transformer import TransformerConfig
+from quickchange.parsing.network import ParserConfig
 
 
 @dataclass(frozen=True, kw_only=True)

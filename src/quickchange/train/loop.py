@@ -27,11 +27,11 @@ from tqdm import tqdm
 
 from quickchange.files import save_safetensors_atomic, write_json_atomic
 from quickchange.train import distributed
+from quickchange.train.activation_checkpointing import recompute_blocks
 from quickchange.train.checkpoints import checkpoints, latest, load_checkpoint, save_checkpoint
 from quickchange.train.config import StageConfig
 from quickchange.train.logs import Log, NotFiniteError
 from quickchange.train.optim import Average, apply_gradients, make_optimizers, rate_factor
-from quickchange.train.recompute import recompute_blocks
 
 log = logging.getLogger(__name__)
 TIME_IS_UP = 1  # among signal numbers, as a reason to stop

@@ -16,26 +16,26 @@ from typing import Any, cast
 
 import torch
 
-from quickchange.components import Components, load_codec, load_transformer
+from quickchange.data.latents import Latents, latents_origin, load_groups, save_latents
+from quickchange.data.parsing_frames import load_frames
+from quickchange.data.source import data_origin, encode_data, files_origin, load_pixels
+from quickchange.engine.components import Components, load_codec, load_transformer
 from quickchange.model.codec import Codec, LightCodec
-from quickchange.model.parser import PersonParser
 from quickchange.model.prompts import PromptEncoder
 from quickchange.model.transformer import WanTransformer
+from quickchange.parsing.network import PersonParser
 from quickchange.train import STAGES, distributed
 from quickchange.train.checkpoints import latest, recorded_recipe
 from quickchange.train.config import Recipe, read_parser_recipe, read_recipe
-from quickchange.train.data import Latents, latents_origin, load_groups, save_latents
 from quickchange.train.distributed import whole_copy
-from quickchange.train.dmd import DmdStage
-from quickchange.train.frames import load_frames
 from quickchange.train.initial import initialise_small
 from quickchange.train.loop import Stage, train
-from quickchange.train.parser import ParserStage
 from quickchange.train.rewards import make_reward
-from quickchange.train.sft import TeacherStage
-from quickchange.train.source import data_origin, encode_data, files_origin, load_pixels
-from quickchange.train.teacher_forcing import TeacherForcingStage
-from quickchange.train.vae import CodecStage, start_from_components
+from quickchange.train.stages.dmd import DmdStage
+from quickchange.train.stages.parser import ParserStage
+from quickchange.train.stages.sft import TeacherStage
+from quickchange.train.stages.teacher_forcing import TeacherForcingStage
+from quickchange.train.stages.vae import CodecStage, start_from_components
 
 log = logging.getLogger(__name__)
 LATENTS = "latents.safetensors"

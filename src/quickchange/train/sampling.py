@@ -11,10 +11,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from quickchange import flow
-from quickchange.components import Components
+from quickchange.engine.components import Components
+from quickchange.kernels.rope import RotaryEmbedding
+from quickchange.model import flow
 from quickchange.model.attention import CONDITIONS, SequenceAttention
-from quickchange.model.rope import RotaryEmbedding
 from quickchange.model.transformer import GARMENT_ROLE, REFERENCE_ROLE, VIDEO_ROLE, TextContext, WanTransformer
 from quickchange.train.concat import ConcatTransformer
 

@@ -67,7 +67,7 @@ class QualityScorer(nn.Module):
         if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
             raise InputError(
                 f"weights not found at {folder}; models/quality of the repository has them, "
-                f"scripts/train_quality_reward.py makes them"
+                f"experiments/quality_reward/train.py makes them"
             )
         try:
             config = QualityConfig(widths=tuple(json.loads((folder / CONFIG).read_text(encoding="utf-8"))["widths"]))

@@ -1,0 +1,1 @@
+"""Research that imports the library; the library never imports it."""

@@ -1,0 +1,1 @@
+"""Ways of training held against each other."""

@@ -1,0 +1,103 @@
+"""Stage "quality": fits the learned quality reward (rewards/quality.py) on worn frames (worn.py).
+
+Two losses. Where a truth is known, the score is minus the true error. In free streams, where it is not, every frame
+must score below a codec round trip of its clip, by more the deeper in the stream it was generated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from experiments.quality_reward.degraded import Frames, WornFrames, aligned_error
+from quickchange.train.config import StageConfig
+from quickchange.train.loop import Stage
+from quickchange.train.plots import save_sheet
+from quickchange.train.rewards.quality import QualityScorer
+
+SCALE = 0.1  # of errors, where the squared loss turns linear
+RANK_MARGIN, RANK_WEIGHT = 0.02, 0.3  # score per chunk of depth; weight of the second loss
+
+
+@dataclass(frozen=True)
+class QualityData:
+    """References u8 [clips, H, W, 3]; frames u8 [N, H, W, 3] with true ``error`` [N] of clips ``clip`` [N]; ``deep``:
+    free streams, with ``round_trip`` [clips, H, W, 3] to compare them with."""
+
+    references: Frames
+    frames: Frames
+    error: NDArray[np.float32]
+    clip: NDArray[np.int64]
+    deep: WornFrames
+    round_trip: Frames
+
+
+def error_of(worn: WornFrames, batch: int = 64) -> NDArray[np.float32]:
+    """``aligned_error`` of a family with a truth, [N]."""
+    if worn.truth is None or worn.person is None:
+        raise ValueError(f"family {worn.family!r} has no truth")
+    parts = [slice(i, i + batch) for i in range(0, len(worn), batch)]
+    return np.concatenate([aligned_error(worn.frames[p], worn.truth[p], worn.person[p]) for p in parts])
+
+
+def gather(references: Frames, known: Sequence[WornFrames], deep: WornFrames, round_trip: Frames) -> QualityData:
+    """Joins families with a truth and measures their errors."""
+    return QualityData(
+        references,
+        np.concatenate([worn.frames for worn in known]),
+        np.concatenate([error_of(worn) for worn in known]),
+        np.concatenate([worn.clip for worn in known]),
+        deep,
+        round_trip,
+    )
+
+
+def as_images(pictures: Frames) -> Tensor:
+    """u8 [N, H, W, 3] -> float32 [N, 3, H, W] in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).float().div_(127.5).sub_(1)
+
+
+class QualityStage(Stage):
+    """Exports the averaged scorer to ``out``."""
+
+    name = "quality"
+
+    def __init__(self, scorer: QualityScorer, data: QualityData, config: StageConfig, out: Path) -> None:
+        super().__init__(config, {"scorer": scorer})
+        self.scorer, self.data, self.out = scorer, data, out
+
+    def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        rng, data = np.random.default_rng([self.config.seed, step]), self.data
+        known = rng.integers(0, len(data.frames), self.config.batch)
+        deep = rng.integers(0, len(data.deep), max(1, self.config.batch // 4))
+        worn = data.deep.clip[deep]
+        frames = np.concatenate([data.frames[known], data.deep.frames[deep], data.round_trip[worn]])
+        references = data.references[np.concatenate([data.clip[known], worn, worn])]
+        flip = torch.from_numpy(rng.random(len(frames)) < 0.5).view(-1, 1, 1, 1)
+        x, y = (torch.where(flip, z.flip(-1), z) for z in (as_images(frames), as_images(references)))
+        # Twice as fast in bfloat16 where the CPU has AMX.
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            scores = self.scorer(x, y).float()
+        score, stream, real = scores.split([len(known), len(deep), len(deep)])
+        error = torch.from_numpy(data.error[known])
+        regression = F.huber_loss(score / SCALE, -error / SCALE)
+        margin = RANK_MARGIN * (1 + torch.from_numpy(data.deep.depth[deep]).float())
+        ranking = F.softplus((stream - real + margin) / SCALE).mean()
+        return {"loss": regression + RANK_WEIGHT * ranking, "regression": regression, "ranking": ranking}
+
+    def sample(self, path: Path) -> None:
+        """Training frames from worst to best score."""
+        index = np.random.default_rng(0).integers(0, len(self.data.frames), 96)
+        frames, references = self.data.frames[index], self.data.references[self.data.clip[index]]
+        order = self.scorer(as_images(frames), as_images(references)).argsort().numpy()
+        save_sheet([list(frames[row]) for row in order.reshape(6, 16)], path, scale=1)
+
+    def finish(self) -> None:
+        self.scorer.save(self.out)

@@ -1,0 +1,86 @@
+"""Single frames with everything a parser has to learn, picked from rendered shards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from quickchange.data.latents import ClipDataset, to_float
+from quickchange.model.codec import Codec
+from quickchange.parsing.reading import ATTRIBUTES, attribute_classes, upper_worn
+from quickchange.train.plots import to_uint8
+from quickchange.world.clip import Clip
+from quickchange.world.spec import GarmentSpec
+
+WINDOW = 13  # frames that go through the codec together
+
+
+@dataclass(frozen=True)
+class Frames:
+    """N pictures. frames u8 [N, H, W, 3]; ids u8 [N, H, W]; keypoints f32 [N, 17, 3] (x, y in pixels, visibility 0..2);
+    attributes i64 [N, 6], class indices in the order of ``ATTRIBUTES``."""
+
+    frames: NDArray[np.uint8]
+    ids: NDArray[np.uint8]
+    keypoints: NDArray[np.float32]
+    attributes: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+
+@torch.no_grad()
+def through_codec(
+    frames: NDArray[np.uint8], codec: Codec, noise: float, generator: torch.Generator
+) -> NDArray[np.uint8]:
+    """``1 + 4 n`` frames encoded and decoded, with noise of ``noise`` times their spread on the latents, because a
+    transformer's latents are not exact either."""
+    latents = codec.encode(to_float(frames)[None])
+    latents = latents + noise * latents.std() * torch.randn(latents.shape, generator=generator)
+    return to_uint8(codec.decode(latents, codec.new_state())[0])
+
+
+def _classes(garment: GarmentSpec) -> list[int]:
+    classes = attribute_classes(garment)
+    return [classes[name] for name in ATTRIBUTES]
+
+
+def pick_frames(clip: Clip, count: int, codec: Codec | None, noise: float, seed: int) -> Frames:
+    """``count`` frames of a clip and its reference. With a codec half of them, out of a window of 13, have been through
+    it, with up to ``noise`` on the latents."""
+    rng = np.random.default_rng([seed, clip.spec.seed])
+    picks = rng.choice(len(clip.frames), count, replace=len(clip.frames) < count)
+    frames = clip.frames[picks]
+    if codec is not None and len(clip.frames) >= WINDOW:
+        start, half = int(rng.integers(0, len(clip.frames) - WINDOW + 1)), count // 2
+        picks[:half] = start + rng.choice(WINDOW, half, replace=half > WINDOW)
+        generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
+        coded = through_codec(clip.frames[start : start + WINDOW], codec, noise * float(rng.random()), generator)
+        frames[:half] = coded[picks[:half] - start]
+    spec = clip.spec
+    worn, before = (_classes(upper_worn(spec, garment)) for garment in (spec.garment_a, spec.garment_reference))
+    return Frames(
+        frames=np.concatenate([frames, clip.reference[None]]),
+        ids=np.concatenate([clip.ids[picks], clip.reference_ids[None]]),
+        keypoints=np.concatenate([clip.keypoints[picks], clip.keypoints[:1]]),
+        attributes=np.array([worn] * count + [before], np.int64),
+    )
+
+
+def load_frames(folder: Path, count: int = 8, codec: Codec | None = None, noise: float = 0.3, seed: int = 0) -> Frames:
+    """``count + 1`` frames of every clip of a folder's training split (50 kB each at 96x128).
+
+    Raises:
+        FileNotFoundError: no shard in ``folder``. ValueError: no clip of the training split in them.
+    """
+    clips = tqdm(ClipDataset(folder), desc="read frames", unit="clip")
+    parts = [pick_frames(clip, count, codec, noise, seed) for clip in clips]
+    if not parts:
+        raise ValueError(f"the shards in {folder} hold no clip of the training split; render more seeds")
+    names = ("frames", "ids", "keypoints", "attributes")
+    return Frames(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})

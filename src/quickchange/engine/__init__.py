@@ -1,0 +1,1 @@
+"""The engine: from a model directory to a stream of chunks."""

@@ -1,0 +1,1 @@
+"""The scorecard: held-out people, ground truth, intervals."""

@@ -1,0 +1,140 @@
+"""What metrics look at, and what is known about each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Generic, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickchange.evaluate.colour import to_lab
+from quickchange.evaluate.protocol import Pool
+from quickchange.parsing.reading import Reading
+
+Frames = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+SAMPLED = 6  # frames looked at by metrics that do not need neighbouring ones
+Subject = TypeVar("Subject")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """Frames u8[T,H,W,3] and what can be read off them. ValueError where their sizes differ."""
+
+    frames: Frames
+    reading: Reading
+
+    def __post_init__(self) -> None:
+        if self.frames.shape[:3] != self.reading.ids.shape:
+            raise ValueError(f"shot has frames {self.frames.shape} and ids {self.reading.ids.shape}; expected the same")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, part: slice) -> Shot:
+        return Shot(self.frames[part], self.reading[part])
+
+    @cached_property
+    def lab(self) -> Floats:
+        """CIE L*a*b*, f32[T,H,W,3]."""
+        return np.stack([to_lab(frame) for frame in self.frames])
+
+    @cached_property
+    def sampled(self) -> Shot:
+        """At most ``SAMPLED`` frames, evenly spread; at most every second one."""
+        return self[:: max(2, -(-len(self) // SAMPLED))] if len(self) > 1 else self
+
+    @cached_property
+    def person(self) -> NDArray[np.bool_]:
+        """bool[T,H,W]: all but the background."""
+        return ~self.reading.mask("background")
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks:
+    """Where keypoints would go under each of N prompts, from one first frame: f32[N,T,17,3], x, y, visible (0 or 1).
+
+    ``asked`` is the number of the prompt that was given.
+    """
+
+    prompts: tuple[str, ...]
+    tracks: Floats
+    asked: int
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A stream to judge, beside what the world says.
+
+    Attributes:
+        shown: the stream. truth: the same person, garment and prompt as the world draws them, read by the same
+            instrument as ``shown``, so that its errors are in both. reference: the picture it started from, one frame.
+        classes: the true class of every garment attribute.
+        motion: for prompts, else None.
+        kept, seen: what ``once`` and ``once_shown`` have found.
+    """
+
+    shown: Shot
+    truth: Shot
+    reference: Shot
+    classes: dict[str, int]
+    motion: Tracks | None = None
+    kept: dict[str, Any] = field(default_factory=dict)
+    seen: dict[str, Any] = field(default_factory=dict)
+
+    def showing(self, shown: Shot) -> Case:
+        """The same case with another stream; what was found out about the truth is kept."""
+        return replace(self, shown=shown, seen={})
+
+    def once(self, name: str, find: Callable[[], T]) -> T:
+        """``find()``, a fact about truth and reference, the first time; what it gave from then on."""
+        return _once(self.kept, name, find)
+
+    def once_shown(self, name: str, find: Callable[[], T]) -> T:
+        """The same for a fact about this stream, which several metrics need."""
+        return _once(self.seen, name, find)
+
+
+def _once(store: dict[str, Any], name: str, find: Callable[[], T]) -> T:
+    if name not in store:
+        store[name] = find()
+    found: T = store[name]
+    return found
+
+
+@dataclass(frozen=True)
+class Metric(Generic[Subject]):
+    """A figure and what has to be known to read it.
+
+    Attributes:
+        formula: in words and symbols. span: its range. better: which way is good.
+        bad: the input (bad.py, in tests and docs/scorecard.md) that it must tell from ground truth.
+        measure: a case -> the figure; nan where it says nothing about the case.
+        pool: how seeds are put together. digits: in tables.
+    """
+
+    name: str
+    formula: str
+    span: str
+    better: Literal["higher", "lower", "near 1"]
+    bad: str
+    measure: Callable[[Subject], float]
+    pool: Pool = "mean"
+    digits: int = 3
+
+    def worse(self, value: float, than: float) -> bool:
+        """Whether ``value`` is the worse of two figures."""
+        if self.better == "higher":
+            return value < than
+        if self.better == "lower":
+            return value > than
+        return distance_to_one(value) > distance_to_one(than)
+
+
+def distance_to_one(ratio: float) -> float:
+    """|log ratio|: half is as far from 1 as double; 0 is infinitely far."""
+    return float(abs(np.log(ratio))) if ratio > 0 else float("inf")

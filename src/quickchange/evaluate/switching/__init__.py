@@ -1,0 +1,1 @@
+"""What the moves of a switch do, and where attention rests."""

@@ -1,0 +1,270 @@
+"""The paper's switch ablation on exact ground truth: what each way of rescheduling does to clothes and pose.
+
+Protocol (version 1). For every held-out seed of the "easy" world a clip is rendered in garment A and, with the same
+motion, in garment B. A session starts from the clip's reference in A, streams ``CHUNKS_BEFORE`` chunks, switches to B,
+streams ``CHUNKS_AFTER`` more. Measured:
+
+* colour errors (CIEDE2000) of the worn region against A and B in ground truth, in the nine frames before the
+  switch and the nine after it; the region is where both garments are worn in every ground-truth frame, eroded;
+  seeds where it is too small are passed over for the next ones;
+* pose jump: ``pose_step`` across the switch, beside the median step inside chunks of the same stream, and beside the
+  jump that the change of clothes alone makes in ground truth;
+* where attention rests before and after the switch (``attention.py``), in streams of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice, pairwise
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from quickchange.engine.studio import Studio
+from quickchange.evaluate.colour import Mask, colour_error, erode, pose_step
+from quickchange.evaluate.protocol import (
+    CHUNKS_AFTER,
+    CHUNKS_BEFORE,
+    Frames,
+    held_out_seeds,
+    interval,
+    segment_length,
+    stream_switch,
+)
+from quickchange.evaluate.switching.attention import MOMENTS, Look, attention_record, attention_tables, stream_look
+from quickchange.evaluate.switching.attention import VARIANTS as WATCHED
+from quickchange.files import atomic_path, write_json_atomic, write_text_atomic
+from quickchange.world import Clip, Label, Renderer, render_clip, sample_spec
+
+log = logging.getLogger(__name__)
+PROTOCOL = 1
+VARIANTS = ("refresh", "refresh+withdraw", "full", "recache", "original_reference", "random_reference", "last_latent",
+            "full+sink", "refresh+withdraw+sink")  # fmt: skip
+SMALLEST_REGION = 60  # pixels
+COLUMNS = ("after_to_a", "after_to_b", "pose_jump", "jump_over_true")
+SHOWN = ("date", "commit", "model", "weights", "device", "dtype", "threads")
+PICTURE = {0: "reference", 1: "garment A", 2: "before the switch", 5: "garment B", 6: "after it"}
+IN_ALL = ("before_to_a", "before_to_b", "pose_step", "true_jump")  # the same whatever the variant
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is run.
+
+    Attributes:
+        seeds: held-out seeds that are measured. variants: names of ``cache.VARIANTS``.
+        attention_seeds: how many of them are also streamed to see where attention rests. pictured: in the picture.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    seeds: int = 64
+    variants: tuple[str, ...] = VARIANTS
+    attention_seeds: int = 16
+    pictured: int = 2
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1 or not self.variants:
+            raise ValueError(f"seeds is {self.seeds} and variants {self.variants}; expected at least one of each")
+        if self.attention_seeds < 0:
+            raise ValueError(f"attention_seeds is {self.attention_seeds}; expected 0 or more")
+
+
+@dataclass(frozen=True)
+class SwitchResult:
+    """One seed, one variant. Colours are CIEDE2000, steps are shares of the silhouette; see the module header."""
+
+    seed: int
+    variant: str
+    before_to_a: float
+    before_to_b: float
+    after_to_a: float
+    after_to_b: float
+    pose_jump: float
+    pose_step: float
+    true_jump: float
+
+    @property
+    def jump_over_true(self) -> float:
+        """What the jump has beyond that of the clothes; below zero where they do not change."""
+        return self.pose_jump - self.true_jump
+
+    @property
+    def changed(self) -> bool:
+        return self.after_to_b < self.after_to_a
+
+
+def render_pairs(studio: Studio) -> Iterator[tuple[Clip, Mask]]:
+    """Clips of held-out seeds at the studio's size, each in both garments, and where both are worn; without end."""
+    renderer = Renderer(studio.width, studio.height)
+    length = segment_length(studio, CHUNKS_BEFORE)
+    first = 0
+    while True:
+        seeds = held_out_seeds(first + 64)
+        for seed in seeds[first:]:
+            clip = render_clip(renderer, sample_spec(seed, "easy"), frames=length, fps=studio.fps, both=True)
+            region = worn_region(clip)
+            if region.sum() < SMALLEST_REGION:
+                log.info("seed %d: worn region of %d pixels is too small to measure, skipped", seed, region.sum())
+                continue
+            yield clip, region
+        first = len(seeds)
+
+
+def in_b(clip: Clip) -> tuple[Frames, Frames, Frames]:
+    """Frames, ids and product shot of the clip in garment B; ValueError unless it was rendered in both."""
+    if clip.frames_b is None or clip.ids_b is None or clip.garment_b is None:
+        raise ValueError(f"seed {clip.spec.seed} was rendered in one garment; render it with both=True")
+    return clip.frames_b, clip.ids_b, clip.garment_b
+
+
+def worn_region(clip: Clip) -> Mask:
+    """Where both garments are worn in every frame, eroded."""
+    both = (clip.ids == Label.UPPER) & (in_b(clip)[1] == Label.UPPER)
+    return erode(np.asarray(both.all(0)))
+
+
+def measure(clip: Clip, variant: str, before: Frames, after: Frames, region: Mask) -> SwitchResult:
+    """Scores one switch."""
+    frames_b, _, _ = in_b(clip)
+    chunk = 9  # frames of a segment's first chunk of three latents
+    steps = [pose_step(a, b) for a, b in pairwise(before)]
+    middle = len(clip.frames) // 2
+    return SwitchResult(
+        seed=clip.spec.seed,
+        variant=variant,
+        before_to_a=colour_error(before[-chunk:], clip.frames, region),
+        before_to_b=colour_error(before[-chunk:], frames_b, region),
+        after_to_a=colour_error(after[:chunk], clip.frames, region),
+        after_to_b=colour_error(after[:chunk], frames_b, region),
+        pose_jump=pose_step(before[-1], after[0]),
+        pose_step=float(np.median(steps)),
+        true_jump=pose_step(clip.frames[middle], frames_b[middle + 1]),
+    )
+
+
+def ablate(studio: Studio, out: Path, settings: Settings, about: Mapping[str, Any], quiet: bool = False) -> str:
+    """Runs the protocol; writes ``ablation.json``, ``ablation.md``, ``ablation.jpg`` and, where attention is watched,
+    ``attention.png`` into ``out``. A progress bar on stderr unless ``quiet``.
+
+    Args:
+        about: what the record says of how it was made, see ``provenance``.
+
+    Returns:
+        What is in ``ablation.md``.
+    """
+    from quickchange.evaluate.plots import attention_plot, strips_picture
+
+    out.mkdir(parents=True, exist_ok=True)
+    results: list[SwitchResult] = []
+    looks: dict[str, list[Look]] = {variant: [] for variant in WATCHED}
+    strips: list[tuple[str, Frames]] = []
+    watched = min(settings.seeds, settings.attention_seeds)
+    streams = settings.seeds * len(settings.variants) + watched * len(WATCHED)
+    with tqdm(total=streams, desc="ablate", unit="stream", disable=quiet) as bar:
+        for turn, (clip, region) in enumerate(islice(render_pairs(studio), settings.seeds)):
+            for variant in settings.variants:
+                before, after = stream_switch(studio, clip, variant)
+                results.append(measure(clip, variant, before, after, region))
+                if turn < settings.pictured:
+                    strips.append((variant, _strip(clip, before, after)))
+                bar.update()
+            for variant in WATCHED if turn < watched else ():
+                looks[variant].append(stream_look(studio, clip, variant))
+                bar.update()
+    attention = attention_record(looks) if watched else {}
+    record = {
+        "protocol": PROTOCOL,
+        **about,
+        "settings": {**asdict(settings), "chunks_before": CHUNKS_BEFORE, "chunks_after": CHUNKS_AFTER},
+        "seeds": sorted({result.seed for result in results}),
+        "figures": figures(results, settings.variants),
+        "attention": attention,
+        "results": [_rounded(result) for result in results],
+    }
+    text = report(record)
+    write_json_atomic(out / "ablation.json", record)
+    write_text_atomic(out / "ablation.md", text)
+    pictures = {"ablation.jpg": strips_picture(strips, PICTURE)} if strips else {}
+    if attention:
+        pictures["attention.png"] = attention_plot(attention)
+    for name, picture in pictures.items():
+        with atomic_path(out / name) as temporary:
+            temporary.write_bytes(picture)
+    return text
+
+
+def figures(results: Sequence[SwitchResult], variants: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """By variant: ``n``, ``changed`` as a share with its Wilson 95 % interval, and every column as a median with its
+    bootstrap 95 % interval, [middle, low, high] each.
+
+    Raises:
+        ValueError: a variant has no result.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for variant in variants:
+        own = [result for result in results if result.variant == variant]
+        if not own:
+            raise ValueError(f"no result of variant {variant!r}; measure at least one seed of every variant")
+        columns = {name: interval([getattr(result, name) for result in own]) for name in COLUMNS + IN_ALL}
+        found[variant] = {
+            "n": len(own),
+            "changed": [round(value, 4) for value in share(sum(result.changed for result in own), len(own))],
+            **{name: [round(value, 4) for value in ends] for name, ends in columns.items()},
+        }
+    return found
+
+
+def share(hits: int, n: int) -> tuple[float, float, float]:
+    """A share and its Wilson 95 % interval, which unlike the bootstrap's has a width at 0 and 1 too."""
+    z = 1.96
+    p, scale = hits / n, 1 + z * z / n
+    middle, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return p, max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def summary(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """What ``figures`` gives as a Markdown table, one line per variant, and what is the same for all below it."""
+    head = [name.replace("_", " ") for name in COLUMNS]
+    lines = ["| variant | n | changed | " + " | ".join(head) + " |", "|---" * (3 + len(head)) + "|"]
+    for variant, own in found.items():
+        p, low, high = (100 * value for value in own["changed"])
+        cells = [_cell(name, own[name]) for name in COLUMNS]
+        lines.append(f"| {variant} | {own['n']} | {p:.0f}% ({low:.0f}-{high:.0f}) | " + " | ".join(cells) + " |")
+    first = next(iter(found.values()))
+    alike = ", ".join(f"{name.replace('_', ' ')} {_cell(name, first[name])}" for name in IN_ALL)
+    return "\n".join(lines) + f"\n\nIn all variants: {alike}.\n"
+
+
+def report(record: Mapping[str, Any]) -> str:
+    """The record as Markdown: how it was made, the table of switches, those of attention."""
+    made = [f"{name} {record[name]}" for name in SHOWN if record.get(name) is not None]
+    text = f"Protocol {record['protocol']}, {', '.join(made)}.\n\n" + summary(record["figures"])
+    if record["attention"]:
+        count = next(iter(record["attention"].values()))[MOMENTS[0]]["n"]
+        text += f"\nSelf-attention in per cent, means over {count} seeds; latent frames seen in the same order.\n\n"
+        text += attention_tables(record["attention"])
+    return text
+
+
+def _cell(name: str, ends: Sequence[float]) -> str:
+    digits = 3 if "pose" in name or "jump" in name else 1
+    middle, low, high = (f"{value:.{digits}f}" for value in ends)
+    return f"{middle} ({low} to {high})" if ends[1] < 0 else f"{middle} ({low}-{high})"
+
+
+def _rounded(result: SwitchResult) -> dict[str, Any]:
+    return {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(result).items()}
+
+
+def _strip(clip: Clip, before: Frames, after: Frames) -> Frames:
+    """A row of the picture: reference, garment A, three frames, garment B, four frames."""
+    picks_before = before[[0, len(before) // 2, -1]]
+    picks_after = after[[0, 4, len(after) // 2, -1]]
+    return np.concatenate([clip.reference, clip.garment, *picks_before, in_b(clip)[2], *picks_after], 1)

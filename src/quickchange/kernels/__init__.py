@@ -1,0 +1,1 @@
+"""Numeric kernels behind the network and the cache."""

@@ -1,0 +1,1 @@
+"""Pictures and videos: reading, framing, writing, marking."""

@@ -1,0 +1,1 @@
+"""The instrument that reads people in frames."""

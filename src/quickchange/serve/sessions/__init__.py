@@ -1,0 +1,1 @@
+"""Streams, their pace and the thread that computes them."""

@@ -1,0 +1,77 @@
+"""What the cache inspector shows: the books of the KV cache, state by state, as messages of the protocol. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from quickchange.cache import Entry, Slots, Thread, Versions
+from quickchange.serve.protocol.messages import CacheEntry, CacheStep
+
+
+def describe(before: Slots, states: Sequence[Slots]) -> list[CacheStep]:
+    """The transitions from ``before`` through ``states``, each with the entries afterwards and those that it took out.
+
+    Transitions that leave no trace in the books' entries or versions are passed over.
+    """
+    steps = []
+    for after in states:
+        move = _move(before, after)
+        if move:
+            steps.append(_step(move, before, after))
+        before = after
+    return steps
+
+
+def _move(before: Slots, after: Slots) -> str:
+    if after.versions.garment > before.versions.garment:
+        return "refresh"
+    if after.versions.reference > before.versions.reference:
+        return "disentangle"
+    if after.versions.text > before.versions.text:
+        return "new prompt"
+    if after.withdrawn > before.withdrawn:
+        return "withdraw"
+    if after.segment > before.segment:
+        return "new segment"
+    if after.writing and not before.writing:
+        return "generate" if after.writing[0].thread is Thread.HISTORY else "forward"
+    if before.writing and not after.writing:
+        return "commit"
+    return "retain" if before.history != after.history else ""
+
+
+def _step(move: str, before: Slots, after: Slots) -> CacheStep:
+    present = {(entry.slot, entry.frame, entry.thread) for entry in after.entries + after.writing}
+    left = [entry for entry in before.entries if (entry.slot, entry.frame, entry.thread) not in present]
+    entries = [_entry(entry, "withdrawn") for entry in left if entry.thread is Thread.HISTORY]
+    entries += [_entry(entry, entry.state.value) for entry in after.entries]
+    entries += [_entry(entry, "writing") for entry in after.writing]
+    return CacheStep(
+        move=move,
+        segment=after.segment,
+        frames=after.frames,
+        evicted=after.evicted,
+        withdrawn=after.withdrawn,
+        versions=_versions(after.versions),
+        entries=sorted(entries, key=lambda entry: (entry.slot, entry.state != "withdrawn")),
+    )
+
+
+def _entry(entry: Entry, state: Any) -> CacheEntry:
+    return CacheEntry(
+        slot=entry.slot,
+        thread=entry.thread.value,  # type: ignore[arg-type]
+        state=state,
+        versions=_versions(entry.versions),
+        segment=entry.segment,
+        chunk=entry.chunk,
+        frame=entry.frame,
+        position=entry.position,
+        pinned=entry.pinned,
+        carried=entry.carried,
+    )
+
+
+def _versions(versions: Versions) -> tuple[int, int, int]:
+    return versions.reference, versions.garment, versions.text

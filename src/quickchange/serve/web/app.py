@@ -1,0 +1,152 @@
+"""The application: routes, socket, page, and a model that loads while the server already answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi.responses import FileResponse
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from quickchange.serve.catalogue import load_catalogue
+from quickchange.serve.protocol import messages as protocol
+from quickchange.serve.sessions.registry import Hub
+from quickchange.serve.sessions.worker import Device
+from quickchange.serve.settings import Settings
+from quickchange.serve.web import routes as rest
+from quickchange.serve.web.connection import HELLO_SECONDS, Connection
+from quickchange.serve.web.errors import install, problem
+from quickchange.serve.web.guard import Guard
+
+if TYPE_CHECKING:
+    from quickchange.engine.studio import Studio
+
+logger = logging.getLogger(__name__)
+
+STATIC = Path(str(files("quickchange.serve").joinpath("page")))
+MEMORY_SHARE = 0.6  # of what is free, for sessions
+SPEED_CHUNKS = 4  # generated to learn how fast the device is
+
+
+class Server:
+    """What routes share. ``hub`` is None until the model is warm; ``failed`` is called if it cannot be loaded."""
+
+    def __init__(self, load: Callable[[], Studio], name: str, settings: Settings) -> None:
+        self.hub: Hub | None = None
+        self.catalogue = load_catalogue()
+        self.failed: Callable[[Exception], None] = _log_failure
+        self.ready: Callable[[Hub], None] = lambda hub: None
+        self._load, self._name, self._settings = load, name, settings
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Loads the model in the background; frees everything at the end."""
+        device = Device()
+        warming = asyncio.create_task(self._warm(device), name="warming")
+        try:
+            yield
+        finally:
+            warming.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await warming
+            hub, self.hub = self.hub, None
+            if hub is not None:
+                await hub.close()
+            await asyncio.to_thread(device.close)
+
+    async def _warm(self, device: Device) -> None:
+        try:
+            studio = await device.turn(self._load)
+            places = self._settings.max_sessions
+            if places is None:
+                places = await device.turn(lambda: count_places(studio))
+            model = protocol.ModelInfo(
+                name=self._name,
+                width=studio.width,
+                height=studio.height,
+                fps=studio.fps,
+                chunk=studio.chunk,
+                window=studio.window,
+                device=studio.device.type,
+                kinds=[*studio.kinds],
+            )
+            hub = Hub(studio, model, self._settings, device, self.catalogue, places)
+            await device.turn(hub.prepare_bundled)
+        except Exception as error:
+            self.failed(error)
+            return
+        self.hub = hub
+        self.ready(hub)
+
+
+def _log_failure(error: Exception) -> None:
+    logger.error("the model could not be loaded", exc_info=error)
+
+
+def count_places(studio: Studio) -> int:
+    """How many streams fit into memory and run at the model's full rate, measured; at least one."""
+    by_memory = int(MEMORY_SHARE * studio.free_bytes() / studio.session_bytes)
+    blank = np.full((studio.height, studio.width, 3), 255, np.uint8)
+    with studio.open(blank, blank, cutout=False) as session:
+        next(session)
+        began = time.monotonic()
+        frames = sum(len(chunk.frames) for chunk in islice(session, SPEED_CHUNKS))
+        rate = frames / (time.monotonic() - began)
+    return max(1, min(by_memory, int(rate / studio.fps)))
+
+
+def create_app(load: Callable[[], Studio], name: str, settings: Settings) -> FastAPI:
+    """The server as an ASGI application.
+
+    Args:
+        load: loads and warms the model; runs on the device's thread after the server has begun to answer.
+        name: of the model, for people. settings: everything else.
+    """
+    server = Server(load, name, settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with server.run():
+            yield
+
+    # The interactive pages of FastAPI load scripts from other hosts: they are left out.
+    app = FastAPI(title="quickchange", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.server = server
+    install(app)
+    app.include_router(rest.router)
+
+    @app.websocket("/v1/stream")
+    async def stream(socket: WebSocket) -> None:
+        await socket.accept()
+        if server.hub is None:
+            trouble = problem("warming-up", "the model is loading; try again in a moment", rest.WARM_RETRY).problem
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+                # After its hello: a viewer that is still speaking might miss the answer.
+                await asyncio.wait_for(socket.receive(), HELLO_SECONDS)
+                await socket.send_text(protocol.Trouble(problem=trouble, fatal=True).model_dump_json())
+                await socket.close(1013, "warming up")
+            return
+        await Connection(socket, server.hub).serve()
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_middleware(Guard, settings=settings)
+    if settings.origins:  # outermost: a preflight brings no token
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
+        )
+    return app

@@ -1,0 +1,255 @@
+"""``/v1/stream``: one WebSocket is one viewer. Reads controls, writes messages and frames; a single task writes.
+
+A slow socket blocks its writer, never the stream: meanwhile frames that were due are dropped by the pacer, before they
+are encoded, and messages are dropped from a bounded box, oldest first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from quickchange.serve.encode import Encoder, make_encoder
+from quickchange.serve.protocol import messages as protocol
+from quickchange.serve.protocol.messages import FrameHeader, NotNow, ProtocolError
+from quickchange.serve.sessions.driver import Scene, Shot
+from quickchange.serve.sessions.pacing import Due
+from quickchange.serve.sessions.registry import Hub
+from quickchange.serve.sessions.session import Live, draw_seed
+from quickchange.serve.web.errors import ProblemError, problem
+from quickchange.serve.web.guard import TokenBucket
+
+logger = logging.getLogger(__name__)
+
+HELLO_SECONDS = 10.0
+STATS_SECONDS = 1.0
+OUTBOX = 64  # messages
+MESSAGES_PER_SECOND, MESSAGES_AT_ONCE = 60.0, 120.0
+MOST_ERRORS = 20  # faulty messages in a row, before the socket is closed
+GOODBYE, POLICY, BUSY, TAKEN_OVER = 1000, 1008, 1013, 4001  # close codes
+
+
+class Connection:
+    """One viewer at one socket."""
+
+    def __init__(self, socket: WebSocket, hub: Hub) -> None:
+        self._socket, self._hub = socket, hub
+        self._live: Live | None = None
+        self._encoder: Encoder | None = None
+        self._described = False  # whether the viewer knows how to decode what comes
+        self._want_key = True
+        self._outbox: deque[BaseModel] = deque(maxlen=OUTBOX)
+        self._woken = asyncio.Event()
+        self._dismissed: str | None = None
+        self._code = GOODBYE
+        self._errors = 0
+
+    # -- what a stream tells its viewer --------------------------------------------------------------------------------
+
+    def tell(self, message: BaseModel) -> None:
+        self._outbox.append(message)
+        self._woken.set()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def dismiss(self, reason: str, taken_over: bool = False) -> None:
+        self._dismissed, self._code = reason, TAKEN_OVER if taken_over else GOODBYE
+        self._woken.set()
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Greets, then reads and writes until the socket or the stream ends."""
+        try:
+            live = await self._greet()
+        except (ProblemError, ProtocolError) as error:
+            await self._refuse(error)
+            return
+        except WebSocketDisconnect:
+            return
+        tasks = [
+            asyncio.create_task(job, name=name)
+            for name, job in (("read", self._read(live)), ("write", self._write(live)), ("stats", self._report(live)))
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        except (WebSocketDisconnect, ConnectionError, RuntimeError) as error:
+            logger.debug("socket ended: %r", error)  # RuntimeError: starlette's word for sending to a closed socket
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._hub.detach(live, self)
+            await self._close(self._code, self._dismissed or "")
+
+    async def _greet(self) -> Live:
+        try:
+            hello = protocol.parse(await asyncio.wait_for(self._receive(), HELLO_SECONDS))
+        except TimeoutError:
+            raise ProtocolError(f"no hello within {HELLO_SECONDS:g} s") from None
+        if not isinstance(hello, protocol.Hello):
+            raise ProtocolError(f"the first message is {hello.type!r}; expected hello")
+        if hello.version != protocol.VERSION:
+            raise ProtocolError(f"protocol version {hello.version}; this server speaks {protocol.VERSION}")
+        studio = self._hub.studio
+        self._encoder = make_encoder(hello.codecs[0], studio.width, studio.height, studio.fps)
+        if not hello.resume:
+            await self._hub.settle()
+        live = self._hub.find(hello.resume) if hello.resume else self._hub.create()
+        self._live = live
+        self.tell(live.welcome(resumed=bool(hello.resume), codec=hello.codecs[0]))
+        self._hub.attach(live, self)
+        if hello.resume:
+            self._hub.metrics.resumed()
+        return live
+
+    async def _refuse(self, error: ProblemError | ProtocolError) -> None:
+        details = error.problem if isinstance(error, ProblemError) else problem("bad-request", str(error)).problem
+        with contextlib.suppress(WebSocketDisconnect, ConnectionError, RuntimeError):
+            await self._socket.send_text(protocol.Trouble(problem=details, fatal=True).model_dump_json())
+        await self._close(BUSY if details.status == 503 else POLICY, details.title)
+
+    async def _close(self, code: int, reason: str) -> None:
+        if self._socket.application_state is not WebSocketState.DISCONNECTED:
+            with contextlib.suppress(WebSocketDisconnect, ConnectionError, RuntimeError):
+                await self._socket.close(code, reason[:120])
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    async def _write(self, live: Live) -> None:
+        while True:
+            self._woken.clear()
+            while self._outbox:
+                message = self._outbox.popleft()
+                await self._socket.send_text(message.model_dump_json())
+                if isinstance(message, protocol.Trouble) and message.fatal:
+                    return
+            if self._dismissed is not None:
+                return
+            due, wait = live.take()
+            if due is not None:
+                await self._send(due)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):  # not wait_for, which can swallow a cancellation
+                        await self._woken.wait()
+
+    async def _send(self, due: Due[Shot]) -> None:
+        encoder = self._encoder
+        if encoder is None:
+            return
+        key, self._want_key = self._want_key, False
+        picture = await asyncio.to_thread(encoder.encode, due.item.frame, key)
+        if not self._described:
+            self._described = True
+            video = protocol.Video(
+                codec=encoder.codec, decoder=encoder.decoder, width=encoder.width, height=encoder.height
+            )
+            await self._socket.send_text(video.model_dump_json())
+        header = FrameHeader(
+            due.number, due.item.obeys, due.epoch, round(1e6 * due.media), key=picture.key, cut=due.cut
+        )
+        await self._socket.send_bytes(header.pack() + picture.data)
+
+    async def _report(self, live: Live) -> None:
+        while True:
+            await asyncio.sleep(STATS_SECONDS)
+            self.tell(live.stats())
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    async def _receive(self) -> str | bytes:
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1006))
+        if message.get("text") is None:
+            raise ProtocolError("a binary message; expected JSON text")
+        return str(message["text"])
+
+    async def _read(self, live: Live) -> None:
+        loop = asyncio.get_running_loop()
+        bucket = TokenBucket(MESSAGES_PER_SECOND, MESSAGES_AT_ONCE)
+        while True:
+            request: int | None = None
+            try:
+                text = await self._receive()
+                if self._dismissed is not None:
+                    return
+                wait = bucket.take(loop.time())
+                if wait > 0:
+                    detail = f"more than {MESSAGES_PER_SECOND:g} messages a second; send fewer"
+                    raise problem("too-many-requests", detail, retry_after=wait)
+                message = protocol.parse(text)
+                request = getattr(message, "id", None)
+                await self._obey(live, message)
+                self._errors = 0
+                if isinstance(message, protocol.Close):
+                    return
+            except (ProblemError, ProtocolError) as error:
+                self._errors += 1
+                await self._complain(error, request)
+                if self._errors >= MOST_ERRORS:
+                    return
+
+    async def _complain(self, error: ProblemError | ProtocolError, request: int | None) -> None:
+        if isinstance(error, ProblemError):
+            details = error.problem
+            if details.status == 429:  # a flood is answered slowly
+                await asyncio.sleep(min(1.0, details.retry_after or 0.0))
+        else:
+            kind = "invalid-transition" if isinstance(error, NotNow) else "bad-request"
+            details = problem(kind, str(error)).problem
+        self.tell(protocol.Trouble(problem=details, id=request))
+
+    async def _obey(self, live: Live, message: Any) -> None:
+        match message:
+            case protocol.Hello():
+                raise ProtocolError("hello is only possible once, as the first message")
+            case protocol.Open():
+                self._open(live, message)
+            case protocol.Wear():
+                garment = self._hub.garment(live, message.garment)
+                self._accept(message.id, live.control(lambda turns: turns.wish(garment=garment)))
+                live.garment = message.garment
+            case protocol.Person():
+                person = self._hub.person(live, message.person)
+                self._accept(message.id, live.control(lambda turns: turns.wish(person=person)))
+                live.person = message.person
+            case protocol.Say():
+                self._accept(message.id, live.control(lambda turns: turns.wish(prompt=message.prompt)))
+            case protocol.Take():
+                seed = draw_seed() if message.seed is None else message.seed
+                self._accept(message.id, live.control(lambda turns: turns.take(seed)), seed)
+            case protocol.Pause() | protocol.Resume():
+                live.pause(isinstance(message, protocol.Pause))
+            case protocol.Visible():
+                live.hide(not message.visible)
+            case protocol.Inspect():
+                live.inspect(message.on)
+            case protocol.Record():
+                live.record(message.on)
+            case protocol.Ack():
+                live.acknowledge(message)
+            case protocol.Keyframe():
+                self._want_key = True
+                live.lost_pictures()
+            case protocol.Close():
+                await asyncio.shield(self._hub.end(live))
+
+    def _open(self, live: Live, message: protocol.Open) -> None:
+        person = self._hub.person(live, message.person)
+        garment = self._hub.garment(live, message.garment)
+        seed = draw_seed() if message.seed is None else message.seed
+        live.open(message.person, message.garment, Scene(person, garment, message.prompt, seed))
+
+    def _accept(self, request: int, sequence: int, seed: int | None = None) -> None:
+        self.tell(protocol.Accepted(id=request, sequence=sequence, seed=seed))

@@ -1,0 +1,59 @@
+"""``POST /v1/generate``: one whole video, chunk by chunk in turns with the live streams."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quickchange.serve.sessions.worker import Device
+
+if TYPE_CHECKING:
+    from quickchange.engine.session import Chunk, Session
+    from quickchange.engine.studio import Studio
+
+Frame = NDArray[np.uint8]
+
+
+class Cancelled(RuntimeError):
+    """Whoever asked for the video does not wait for it any more."""
+
+
+class StudioInTurns:
+    """A studio, as ``generate.run`` wants one, whose sessions ask the device for every chunk.
+
+    Used from another thread than the device's. Setting ``cancelled`` ends it at the next chunk.
+    """
+
+    def __init__(self, studio: Studio, device: Device, cancelled: threading.Event) -> None:
+        self._studio, self._device, self._cancelled = studio, device, cancelled
+        self.fps, self.width, self.height = studio.fps, studio.width, studio.height
+        self.place_garment = studio.place_garment
+
+    @contextmanager
+    def open(self, *, reference: Frame, garment: Frame, prompt: str, seed: int, cutout: bool) -> Iterator[_InTurns]:
+        session = self._device.blocking_turn(
+            lambda: self._studio.open(reference, garment, prompt, seed, cutout=cutout)
+        )
+        with session:
+            yield _InTurns(session, self._device, self._cancelled)
+
+
+class _InTurns:
+    def __init__(self, session: Session, device: Device, cancelled: threading.Event) -> None:
+        self._session, self._device, self._cancelled = session, device, cancelled
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self
+
+    def __next__(self) -> Chunk:
+        if self._cancelled.is_set():
+            raise Cancelled
+        return self._device.blocking_turn(lambda: next(self._session))
+
+    def wear(self, garment: Frame, *, cutout: bool) -> int:
+        return self._device.blocking_turn(lambda: self._session.wear(garment, cutout=cutout))

@@ -1,0 +1,346 @@
+"""Sessions: determinism, switches, controls, constant memory; through the public API on a random model."""
+
+from __future__ import annotations
+
+import threading
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tiny
+from quickchange.cache import State, Thread
+from quickchange.cache.ledger import Slots
+from quickchange.engine.session import Chunk, Session
+from quickchange.engine.studio import Studio
+from quickchange.engine.switch import VARIANTS
+from quickchange.errors import InputError, ModelError
+
+SMALL = tiny.studio()
+GARMENT = SMALL.prepare_garment(tiny.image(3), cutout=False)
+
+
+@pytest.fixture(scope="module")
+def studio() -> Studio:
+    return tiny.studio()
+
+
+def start(studio: Studio, seed: int = 0, garment: int = 2, variant: str = "full") -> Session:
+    return studio.open(tiny.image(1), tiny.image(garment), "she turns to the left", seed, variant=variant, cutout=False)
+
+
+def stream(session: Session, count: int) -> list[Chunk]:
+    return list(islice(session, count))
+
+
+def pixels(chunks: list[Chunk]) -> np.ndarray:
+    return np.concatenate([c.frames for c in chunks])
+
+
+def controlled(studio: Studio, seed: int) -> np.ndarray:
+    """Seven chunks with a switch, a new prompt and a new person on the way."""
+    with start(studio, seed) as session:
+        chunks = stream(session, 2)
+        session.wear(tiny.image(3), cutout=False)
+        chunks += stream(session, 2)
+        session.say("he waves")
+        chunks += stream(session, 1)
+        session.reference(tiny.image(5))
+        chunks += stream(session, 2)
+    return pixels(chunks)
+
+
+def test_same_seed_and_controls_give_the_same_bits(studio: Studio) -> None:
+    assert np.array_equal(controlled(studio, 1), controlled(studio, 1))
+    assert not np.array_equal(controlled(studio, 1), controlled(studio, 2))
+
+
+def test_chunks_carry_frames_numbers_and_segments(studio: Studio) -> None:
+    with start(studio) as session:
+        chunks = stream(session, 2)
+        session.wear(tiny.image(3), cutout=False)
+        chunks += stream(session, 2)
+    assert [c.frames.shape for c in chunks] == [(n, 16, 24, 3) for n in (9, 12, 9, 12)]
+    assert all(c.frames.dtype == np.uint8 for c in chunks)
+    assert [c.start for c in chunks] == [0, 9, 21, 30]
+    assert [c.segment for c in chunks] == [0, 0, 1, 1]
+
+
+def test_a_control_is_obeyed_by_the_next_chunk_and_the_latest_wins(studio: Studio) -> None:
+    with start(studio) as session:
+        assert next(session).obeys == 0
+        session.wear(tiny.image(3), cutout=False)
+        last = session.wear(tiny.image(4), cutout=False)
+        after = next(session)
+    with start(studio) as other:
+        next(other)
+        other.wear(tiny.image(4), cutout=False)
+        assert np.array_equal(next(other).frames, after.frames)
+    assert after.obeys == last == 2
+
+
+def test_after_a_full_switch_the_cache_equals_a_fresh_session(studio: Studio) -> None:
+    """The heart of the method: the cache looks like the start of a clip whose reference is the last frame."""
+    with start(studio) as session:
+        last = stream(session, 5)[-1].frames[-1]
+        session.wear(tiny.image(3), cutout=False)
+        with torch.inference_mode():
+            session._apply_pending()
+        fresh = studio.open(last, tiny.image(3), "she turns to the left", cutout=False)
+        mine, theirs = session.cache, fresh.cache
+        assert [(e.thread, e.position, e.state) for e in mine.entries] == [
+            (e.thread, e.position, e.state) for e in theirs.entries
+        ]
+        slots = [entry.slot for entry in mine.entries]
+        assert slots == [entry.slot for entry in theirs.entries]
+        for ours, fresh_store in ((mine.k_rot, theirs.k_rot), (mine.k_raw, theirs.k_raw), (mine.v, theirs.v)):
+            assert torch.equal(ours[:, :, :, slots], fresh_store[:, :, :, slots])
+        # And so the streams go on alike, given the same noise.
+        fresh._generator.set_state(session._generator.get_state())
+        assert np.array_equal(pixels(stream(session, 3)), pixels(stream(fresh, 3)))
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_every_variant_streams_on(studio: Studio, variant: str) -> None:
+    with start(studio, variant=variant) as session:
+        stream(session, 4)
+        sequence = session.wear(tiny.image(3), cutout=False)
+        chunks = stream(session, 3)
+        entries = session.cache.entries
+    assert chunks[0].obeys == sequence
+    assert session.cache.versions.garment == 2
+    old = [e for e in entries if e.thread is Thread.HISTORY and e.versions.garment == 1]
+    keeps_history = variant == "refresh" or variant.endswith("+sink")
+    assert bool(old) == keeps_history
+    assert all(e.state is State.LIVE for e in entries)
+
+
+def test_refresh_alone_changes_what_follows(studio: Studio) -> None:
+    with start(studio, variant="refresh") as switched, start(studio, variant="refresh") as same:
+        stream(switched, 2), stream(same, 2)
+        switched.wear(tiny.image(3), cutout=False)
+        assert not np.array_equal(next(switched).frames, next(same).frames)
+
+
+def test_a_new_prompt_changes_the_stream_without_a_cut(studio: Studio) -> None:
+    with start(studio) as session, start(studio) as other:
+        stream(session, 2), stream(other, 2)
+        sequence = session.say("he waves a hand slowly")
+        said, unsaid = next(session), next(other)
+    assert said.obeys == sequence
+    assert said.segment == unsaid.segment
+    assert len(said.frames) == 12
+    assert not np.array_equal(said.frames, unsaid.frames)
+
+
+def test_wearing_before_the_first_chunk_equals_opening_with_it(studio: Studio) -> None:
+    with start(studio) as session, start(studio, garment=3) as other:
+        session.wear(tiny.image(3), cutout=False)
+        assert np.array_equal(pixels(stream(session, 3)), pixels(stream(other, 3)))
+
+
+def test_endless_streams_stay_in_place(studio: Studio) -> None:
+    with start(studio) as session:
+        stream(session, 4)
+        address, size = session.cache.v.data_ptr(), len(session.cache.entries)
+        for chunk in islice(session, 40):
+            assert chunk.frames.shape[0] == 12
+        positions = [e.position for e in session.cache.entries]
+        assert session.cache.v.data_ptr() == address
+        assert len(session.cache.entries) == size
+        assert max(positions) < 11  # window-relative after the trained length
+        assert len(session._latents) + len(session._lasts) < 50
+
+
+def test_pause_stops_and_resume_goes_on_with_the_same_bits(studio: Studio) -> None:
+    with start(studio) as session, start(studio) as straight:
+        expected = stream(straight, 3)
+        got = stream(session, 1)
+        session.pause()
+        worker = threading.Thread(target=lambda: got.extend(stream(session, 2)))
+        worker.start()
+        worker.join(0.2)
+        assert worker.is_alive()
+        assert len(got) == 1
+        session.resume()
+        worker.join(30)
+    assert np.array_equal(pixels(got), pixels(expected))
+
+
+def test_a_closed_session_ends_and_takes_no_controls(studio: Studio) -> None:
+    session = start(studio)
+    next(session)
+    session.close()
+    assert list(session) == []
+    with pytest.raises(RuntimeError, match="closed"):
+        session.say("more")
+
+
+def test_a_model_directory_gives_the_same_stream(studio: Studio, tmp_path: Path) -> None:
+    studio.save_pretrained(tmp_path)
+    assert not [p for p in tmp_path.rglob("*") if p.suffix in (".pt", ".bin", ".pkl")]
+    loaded = Studio.from_pretrained(tmp_path)
+    with start(studio) as session, start(loaded) as other:
+        assert np.array_equal(pixels(stream(session, 2)), pixels(stream(other, 2)))
+
+
+def test_bad_requests_are_named(studio: Studio, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="fullest"):
+        start(studio, variant="fullest")
+    with pytest.raises(InputError, match=r"nobody\.png"):
+        studio.open(tmp_path / "nobody.png", tiny.image(1))
+    with pytest.raises(FileNotFoundError, match=r"model_index\.json"):
+        Studio.from_pretrained(tmp_path)
+
+
+def test_closing_wins_over_pausing(studio: Studio) -> None:
+    session = start(studio)
+    session.close()
+    session.pause()
+    assert list(session) == []
+
+
+def test_an_error_in_a_chunk_closes_the_session(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, other = start(studio), start(studio)
+    stream(session, 1)
+
+    def fail(*_: object) -> None:
+        raise MemoryError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(studio.components.codec, "decode", fail)
+        with pytest.raises(MemoryError):
+            next(session)
+    assert list(session) == []
+    assert len(stream(other, 2)) == 2  # others go on
+
+
+def test_a_switch_after_a_new_person_goes_on_from_the_new_one(studio: Studio) -> None:
+    with start(studio, variant="random_reference") as session:
+        stream(session, 3)
+        session.reference(tiny.image(5))
+        next(session)
+        assert len(session._lasts) == 1
+
+
+def test_a_switch_goes_on_from_what_was_shown(studio: Studio) -> None:
+    """What was generated ahead is taken back: the reference is the shown frame, and its successor comes next."""
+    with start(studio) as session:
+        shown = pixels(stream(session, 2))[13]
+        assert session.flush(13) == 13
+        session.wear(tiny.image(3), cutout=False)
+        assert next(session).start == 14
+        reference = session._reference
+        assert torch.equal(reference, studio.encode_pixels(torch.from_numpy(shown.copy()).permute(2, 0, 1)[None]))
+        next(session)
+        # frames 14 to 22 came anew, then 23 to 34; the flushed ones must not be found again
+        assert session.flush(15) == 15
+        session.wear(tiny.image(2), cutout=False)
+        assert next(session).start == 16
+
+
+@given(st.lists(st.tuples(st.integers(-5, 40), st.booleans()), max_size=8))
+@settings(max_examples=15)
+def test_numbers_stay_gapless_whatever_is_flushed(calls: list[tuple[int, bool]]) -> None:
+    last = -1
+    with start(SMALL) as session:
+        for ahead, switch in calls:
+            chunk = next(session)
+            assert chunk.start == last + 1
+            last = chunk.start + len(chunk.frames) - 1
+            after = session.flush(last - ahead)
+            assert last - 24 <= after <= last
+            if switch:
+                session.wear(GARMENT)
+                last = after
+        assert next(session).start == last + 1
+
+
+def test_a_flush_without_a_switch_changes_nothing(studio: Studio) -> None:
+    with start(studio) as session, start(studio) as other:
+        assert session.flush(3) == -1  # nothing generated yet
+        expected, got = stream(other, 3), stream(session, 1)
+        session.flush(2)
+        got += stream(session, 1)
+        session.say("she turns to the left")
+        other.say("she turns to the left")
+        assert next(session).start == expected[2].start
+    assert np.array_equal(pixels(got), pixels(expected[:2]))
+
+
+def test_prepared_pictures_give_the_same_stream(studio: Studio) -> None:
+    person, garment = (studio.prepare_reference(tiny.image(1)), studio.prepare_garment(tiny.image(2), cutout=False))
+    with start(studio) as session, studio.open(person, garment, "she turns to the left", 0) as other:
+        assert np.array_equal(next(session).frames, next(other).frames)
+        session.wear(tiny.image(3), cutout=False)
+        other.wear(studio.prepare_garment(tiny.image(3), cutout=False))
+        assert np.array_equal(next(session).frames, next(other).frames)
+    assert np.array_equal(garment.picture, studio.fit_garment(tiny.image(2), cutout=False))
+
+
+@pytest.mark.parametrize("variant", ["full", "refresh", "refresh+withdraw", "full+sink", "recache", "last_latent"])
+def test_frames_are_the_same_when_chunks_are_settled_later(studio: Studio, variant: str) -> None:
+    def run(settle: bool) -> tuple[np.ndarray, str]:
+        with start(studio, variant=variant) as session:
+            chunks = [session.advance(settle=settle) for _ in range(2)]
+            session.wear(tiny.image(3), cutout=False)
+            chunks += [session.advance(settle=settle) for _ in range(5)]
+            session.say("he waves")
+            chunks.append(session.advance(settle=settle))
+            session.reference(tiny.image(5))
+            chunks += [session.advance(settle=settle) for _ in range(2)]
+            chunks.append(next(session))
+            return pixels(chunks), session.cache.table()
+
+    (frames, table), (others, other_table) = run(True), run(False)
+    assert np.array_equal(frames, others)
+    assert table == other_table
+
+
+def test_a_switch_saves_the_pass_of_a_chunk_that_leaves(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[int] = []
+    forward = studio.components.transformer.forward
+    with start(studio) as session:
+        session.advance(settle=False)
+        monkeypatch.setattr(studio.components.transformer, "forward", lambda *a: passes.append(1) or forward(*a))
+        session.wear(tiny.image(3), cutout=False)
+        session.advance(settle=False)
+    assert len(passes) == 1 + 2  # the pair, two denoising steps
+
+
+def test_an_observer_sees_every_state_of_a_switch(studio: Studio) -> None:
+    seen: list[Slots] = []
+    with start(studio) as session:
+        stream(session, 2)
+        session.watch(seen.append)
+        session.wear(tiny.image(3), cutout=False)
+        next(session)
+        session.watch(None)
+        count = len(seen)
+        next(session)
+    assert len(seen) == count
+    assert [slots.segment for slots in seen] == sorted(slots.segment for slots in seen)
+    states = [{entry.state for entry in slots.history} for slots in seen]
+    assert states.index({State.STALE}) < states.index(set())  # history turns stale, then leaves
+    assert (seen[-1].segment, len(seen[-1].history)) == (1, 3)
+
+
+def test_a_damaged_model_is_one_clear_error(studio: Studio, tmp_path: Path) -> None:
+    studio.save_pretrained(tmp_path)
+    config = tmp_path / "transformer" / "config.json"
+    whole = config.read_text()
+    config.write_text(whole.replace('"text_dim": 8', '"text_dim": 9'))
+    with pytest.raises(ModelError, match="text"):
+        Studio.from_pretrained(tmp_path)
+    config.write_text("{")
+    with pytest.raises(ModelError, match="JSON"):
+        Studio.from_pretrained(tmp_path)
+    config.write_text(whole)
+    weights = tmp_path / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="Safetensor"):
+        Studio.from_pretrained(tmp_path)

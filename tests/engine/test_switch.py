@@ -1,0 +1,173 @@
+"""Switches: what each list of moves leaves visible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from quickchange.cache import IllegalTransition, KVCache, Thread
+from quickchange.engine.switch import NEW_REFERENCE, VARIANTS, Source, reschedule
+
+MakeStream = Callable[..., Any]
+
+
+class Session:
+    """Encodes a name as seeded noise and forwards it as if latents were keys and values."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream, self.cache = stream, stream.cache
+        self.latents: list[torch.Tensor] = []
+        self.log: list[str] = []
+        self.fail = False
+
+    def reference(self, source: Source) -> torch.Tensor:
+        self.log.append(source.name)
+        return encode(f"person {source.name}")
+
+    def garment(self) -> torch.Tensor:
+        if self.fail:
+            raise OSError("unreadable picture")
+        return encode("dress")
+
+    def forward_conditions(self, reference_BCFHW: torch.Tensor, garment_BCFHW: torch.Tensor) -> None:
+        self.cache.begin_conditions()
+        self.stream.write(torch.cat([reference_BCFHW, garment_BCFHW], 4))
+        self.cache.commit()
+
+    def recompute_history(self, frames: int) -> None:
+        chunk = self.cache.config.chunk
+        replay = self.latents[len(self.latents) - frames // chunk :]
+        for kv in replay:
+            self.generate(kv)
+
+    def generate(self, kv: torch.Tensor) -> list[torch.Tensor]:
+        self.cache.begin_chunk()
+        seen = [self.cache.layer(layer).update(*kv[layer]) for layer in range(2)]
+        out = [F.scaled_dot_product_attention(kv[0, 0], k, v, attn_mask=mask) for k, v, mask in seen]
+        self.cache.commit()
+        return out
+
+    def run(self, chunks: int) -> None:
+        for _ in range(chunks):
+            self.latents.append(self.stream.randn(3))
+            self.generate(self.latents[-1])
+
+
+def encode(name: str) -> torch.Tensor:
+    return torch.randn((2, 2, 1, 2, 2, 8), generator=torch.Generator().manual_seed(sum(name.encode())))
+
+
+@pytest.fixture
+def session(stream: MakeStream) -> Callable[..., Session]:
+    def make(chunks: int = 5, **sizes: object) -> Session:
+        session = Session(stream(**sizes).open())
+        session.run(chunks)
+        return session
+
+    return make
+
+
+@pytest.mark.parametrize("mode", ["auto", "segment", "window"])
+def test_full_switch_leaves_a_fresh_cache(session: Callable[..., Session], stream: MakeStream, mode: str) -> None:
+    used = session(positions=mode)
+    outcome = reschedule(VARIANTS["full"], used.cache, used)
+    assert used.log == ["LAST_FRAME"]
+    assert outcome.new_segment
+    assert len(outcome.withdrawn) == 9
+
+    fresh = Session(stream(positions=mode))
+    for thread in (Thread.REFERENCE, Thread.GARMENT):
+        fresh.cache.bump(thread)
+    fresh.forward_conditions(fresh.reference(Source.LAST_FRAME), fresh.garment())
+
+    def entries(cache: KVCache) -> list[tuple[object, ...]]:
+        return [(e.thread, e.position, e.pinned, e.state, e.carried) for e in cache.entries]
+
+    for _ in range(5):
+        assert entries(used.cache) == entries(fresh.cache)
+        kv = used.stream.randn(3)
+        assert all(map(torch.equal, used.generate(kv), fresh.generate(kv)))
+
+
+# For every variant after five chunks (frames 0..14 in a window of 2 + 9): the reference asked for, the frames that
+# the next chunk sees, and whether a new segment begins. Recomputed frames get new numbers.
+EXPECTED: dict[str, tuple[str, list[int], bool]] = {
+    "full": ("LAST_FRAME", [], True),
+    "full+sink": ("LAST_FRAME", [0, 1, 2], True),
+    "refresh": ("CURRENT", [0, 1, 2, 9, 10, 11, 12, 13, 14], False),
+    "refresh+withdraw": ("CURRENT", [], True),
+    "refresh+withdraw+sink": ("CURRENT", [0, 1, 2], True),
+    "original_reference": ("ORIGINAL", [], True),
+    "original_reference+sink": ("ORIGINAL", [0, 1, 2], True),
+    "random_reference": ("RANDOM", [], True),
+    "random_reference+sink": ("RANDOM", [0, 1, 2], True),
+    "last_latent": ("LAST_LATENT", [], True),
+    "last_latent+sink": ("LAST_LATENT", [0, 1, 2], True),
+    "recache": ("CURRENT", [15, 16, 17, 18, 19, 20, 21, 22, 23], False),
+    "recache+sink": ("CURRENT", [0, 1, 2, 15, 16, 17, 18, 19, 20], False),
+}
+
+
+def test_every_variant_is_described() -> None:
+    assert set(VARIANTS) == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+@pytest.mark.parametrize("mode", ["auto", "segment", "window"])
+def test_variants(session: Callable[..., Session], name: str, mode: str) -> None:
+    reference, frames, new_segment = EXPECTED[name]
+    s = session(positions=mode)
+    outcome = reschedule(VARIANTS[name], s.cache, s)
+    assert s.log == [reference]
+    assert outcome.new_segment is new_segment
+    assert s.cache.versions.garment == 2
+    assert s.cache.versions.reference == (1 if reference == "CURRENT" else 2)
+    seen = [entry for entry in s.cache.visible if entry.thread is Thread.HISTORY]
+    assert [entry.frame for entry in seen] == frames
+    assert all(entry.carried == (entry.versions.garment == 1) for entry in seen)
+    if name != "refresh":
+        assert [entry.position for entry in seen] == list(range(2, 2 + len(seen)))
+    s.run(4)
+    assert sum(entry.pinned for entry in s.cache.entries) == 2 + 3, "there is a sink again"
+
+
+def test_recomputed_frames_hold_the_same_latents(session: Callable[..., Session]) -> None:
+    s = session(chunks=3)
+    before = s.cache.v[:, :, :, 2:11].clone()
+    reschedule(VARIANTS["recache"], s.cache, s)
+    assert torch.equal(before, s.cache.v[:, :, :, 2:11])
+    assert {entry.versions.garment for entry in s.cache.entries} == {2}
+
+
+def test_a_switch_before_the_first_chunk(session: Callable[..., Session]) -> None:
+    for name, moves in VARIANTS.items():
+        s = session(chunks=0)
+        outcome = reschedule(moves, s.cache, s)
+        assert outcome.withdrawn == (), name
+        s.run(1)
+        assert [entry.position for entry in s.cache.visible] == [0, 1, 2, 3, 4]
+
+
+def test_a_new_person_keeps_the_garment_version(session: Callable[..., Session]) -> None:
+    s = session()
+    reschedule(NEW_REFERENCE, s.cache, s)
+    assert (s.cache.versions.reference, s.cache.versions.garment, len(s.cache.visible)) == (2, 1, 2)
+
+
+def test_an_unreadable_picture_leaves_the_cache_alone(session: Callable[..., Session]) -> None:
+    s = session()
+    before, s.fail = s.cache.table(), True
+    with pytest.raises(OSError, match="unreadable"):
+        reschedule(VARIANTS["full"], s.cache, s)
+    assert s.cache.table() == before
+
+
+def test_not_in_the_middle_of_a_chunk(session: Callable[..., Session]) -> None:
+    s = session()
+    s.cache.begin_chunk()
+    with pytest.raises(IllegalTransition, match="a chunk is being written"):
+        reschedule(VARIANTS["full"], s.cache, s)
