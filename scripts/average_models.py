@@ -1,6 +1,6 @@
 """Writes the model half way (or elsewhere) between two exported models whose transformers alone differ.
 
-    python scripts/average_models.py runs/nano/tf/model runs/nano/dmd/model runs/nano/mean --weight 0.5
+python scripts/average_models.py runs/nano/tf/model runs/nano/dmd/model runs/nano/mean --weight 0.5
 """
 
 from __future__ import annotations

@@ -125,7 +125,12 @@ def test_milestones_scale_the_rate_from_their_step_on(
 
 def test_the_papers_two_stage_decay() -> None:
     config = StageConfig(
-        steps=2300, batch=64, learning_rate=1e-5, warmup=200, decay=0.0, milestones=[[1100, 0.5]]  # type: ignore[arg-type]
+        steps=2300,
+        batch=64,
+        learning_rate=1e-5,
+        warmup=200,
+        decay=0.0,
+        milestones=[[1100, 0.5]],  # type: ignore[arg-type]
     )
     rates = [config.learning_rate * rate_factor(step, config) for step in (0, 99, 199, 1099, 1100, 2299)]
     assert rates == pytest.approx([5e-8, 5e-6, 1e-5, 1e-5, 5e-6, 5e-6])

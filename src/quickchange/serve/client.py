@@ -1,9 +1,9 @@
 """A viewer without a screen: speaks the protocol of ``/v1/stream`` from Python. Used by the tests and the load script.
 
-    async with connect("http://127.0.0.1:8000") as viewer:
-        await viewer.send(Open(person="anna", garment="red-tee"))
-        async for frame in viewer.frames(seconds=2):
-            print(frame.header.number, len(frame.data))
+async with connect("http://127.0.0.1:8000") as viewer:
+    await viewer.send(Open(person="anna", garment="red-tee"))
+    async for frame in viewer.frames(seconds=2):
+        print(frame.header.number, len(frame.data))
 """
 
 from __future__ import annotations

@@ -132,7 +132,8 @@ class Recording:
 def remux(source: Path, target: Path) -> None:
     """Copies an MP4's pictures into a plain MP4 that plays everywhere, whole or not at all."""
     with (
-        atomic_path(target) as temporary, av.open(str(source)) as reading,
+        atomic_path(target) as temporary,
+        av.open(str(source)) as reading,
         av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as writing,
     ):
         writing.metadata["comment"] = SYNTHETIC_NOTE

@@ -364,6 +364,7 @@ TRANSITIONS: Mapping[tuple[State, Event], State] = MappingProxyType({
 })  # fmt: skip
 """Every transition there is; any other (state, event) is refused."""
 
+
 class ProtocolError(ValueError):
     """A message that cannot be understood, or that the session's state does not allow. Its text may be shown."""
 

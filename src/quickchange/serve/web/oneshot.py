@@ -36,9 +36,7 @@ class StudioInTurns:
 
     @contextmanager
     def open(self, *, reference: Frame, garment: Frame, prompt: str, seed: int, cutout: bool) -> Iterator[_InTurns]:
-        session = self._device.blocking_turn(
-            lambda: self._studio.open(reference, garment, prompt, seed, cutout=cutout)
-        )
+        session = self._device.blocking_turn(lambda: self._studio.open(reference, garment, prompt, seed, cutout=cutout))
         with session:
             yield _InTurns(session, self._device, self._cancelled)
 
