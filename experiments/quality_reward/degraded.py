@@ -202,7 +202,7 @@ def next_chunks(clips: Sequence[Clip], components: Components, steps: int, seed:
     for number in range(latents.shape[2] // chunk):
         rollout, past = open_rollout(components, clips), latents[:, :, : number * chunk]
         if number:
-            rollout.recompute(past.split(chunk, 2))
+            rollout.recache(past.split(chunk, 2))
         made = rollout.chunk(torch.Generator().manual_seed(seed + number), steps=steps)
         state = codec.new_state()
         if number:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quickchange.engine.session import Chunk, Session
-    from quickchange.engine.studio import Prepared, Studio
+    from quickchange.engine.studio import ConditionImage, Studio
 
-__all__ = ["Chunk", "Prepared", "Session", "Studio"]
+__all__ = ["Chunk", "ConditionImage", "Session", "Studio"]
 
 _HOME = {
     "Chunk": "quickchange.engine.session", "Session": "quickchange.engine.session",
-    "Prepared": "quickchange.engine.studio", "Studio": "quickchange.engine.studio",
+    "ConditionImage": "quickchange.engine.studio", "Studio": "quickchange.engine.studio",
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from quickchange.cache import Fifo, IllegalTransition, Slots, State, Thread, Versions, WindowConfig
+from quickchange.cache import Fifo, IllegalTransition, Ledger, State, Thread, Versions, WindowConfig
 from quickchange.cache.threads import CONDITIONS
 
 
@@ -22,28 +22,28 @@ class Books(RuleBasedStateMachine):
     )
     def start(self, chunk: int, sink: int, spare: int, mode: str) -> None:
         window = 2 + chunk * (sink + 1) + spare
-        self.slots = Slots(WindowConfig(window=window, chunk=chunk, sink=sink, positions=mode))  # type: ignore[arg-type]
+        self.ledger = Ledger(WindowConfig(window=window, chunk=chunk, sink=sink, positions=mode))  # type: ignore[arg-type]
         self.seen: set[int] = set()
         self.stale: set[int] = set()
         for thread in CONDITIONS:
-            self.slots = self.slots.bump(thread)
-        self.slots = self.slots.begin_conditions().commit()
-        self.made: Versions | None = self.slots.versions  # what reference and garment were last forwarded under
+            self.ledger = self.ledger.bump(thread)
+        self.ledger = self.ledger.begin_conditions().commit()
+        self.made: Versions | None = self.ledger.versions  # what reference and garment were last forwarded under
         self.snapshot()
 
     def attempt(self, legal: bool, transition: str, *arguments: object) -> object:
         try:
-            result = getattr(self.slots, transition)(*arguments)
+            result = getattr(self.ledger, transition)(*arguments)
         except IllegalTransition:
-            assert not legal, f"{transition} should be legal in\n{self.slots.table()}"
+            assert not legal, f"{transition} should be legal in\n{self.ledger.table()}"
             return None
-        assert legal, f"{transition} should be illegal in\n{self.slots.table()}"
-        self.slots = result[0] if isinstance(result, tuple) else result
+        assert legal, f"{transition} should be illegal in\n{self.ledger.table()}"
+        self.ledger = result[0] if isinstance(result, tuple) else result
         return result
 
     @property
     def idle(self) -> bool:
-        return not self.slots.writing
+        return not self.ledger.writing
 
     @rule(thread=st.sampled_from([*CONDITIONS, Thread.TEXT]))
     def bump(self, thread: Thread) -> None:
@@ -52,18 +52,18 @@ class Books(RuleBasedStateMachine):
 
     @rule()
     def hold_text(self) -> None:
-        self.attempt(self.idle and self.slots.text_version < self.slots.versions.text, "hold_text")
+        self.attempt(self.idle and self.ledger.text_version < self.ledger.versions.text, "hold_text")
 
     @rule()
     def begin_conditions(self) -> None:
-        if self.attempt(self.idle and self.made != self.slots.versions, "begin_conditions"):
+        if self.attempt(self.idle and self.made != self.ledger.versions, "begin_conditions"):
             self.made = None  # in place: the old keys are gone
 
     @rule()
     def begin_chunk(self) -> None:
-        now, made = self.slots.versions, self.made
+        now, made = self.ledger.versions, self.made
         current = made is not None and (made.reference, made.garment) == (now.reference, now.garment)
-        current = current and self.slots.text_version == now.text
+        current = current and self.ledger.text_version == now.text
         result = self.attempt(self.idle and current, "begin_chunk", Fifo())
         if isinstance(result, tuple):
             frames = {entry.frame for entry in result[1]}
@@ -73,19 +73,19 @@ class Books(RuleBasedStateMachine):
 
     @rule()
     def commit(self) -> None:
-        writing = self.slots.writing
+        writing = self.ledger.writing
         if self.attempt(bool(writing), "commit"):
             if writing[0].thread in CONDITIONS:
-                self.made = self.slots.versions
+                self.made = self.ledger.versions
             self.seen = self.seen | {entry.frame for entry in writing if entry.thread is Thread.HISTORY}
 
     @rule()
     def abort(self) -> None:
-        self.attempt(bool(self.slots.writing), "abort")
+        self.attempt(bool(self.ledger.writing), "abort")
 
     @rule(sink_only=st.booleans())
     def retain(self, sink_only: bool) -> None:
-        pinned = {entry.frame for entry in self.slots.history if entry.pinned}
+        pinned = {entry.frame for entry in self.ledger.history if entry.pinned}
         if self.attempt(self.idle, "retain", sink_only):
             kept = self.stale & pinned if sink_only else self.stale
             self.seen, self.stale = self.seen | kept, self.stale - kept
@@ -120,7 +120,7 @@ class Books(RuleBasedStateMachine):
             self.begin_conditions()
             self.commit()
             self.restart(True)
-            assert [e.thread for e in self.slots.visible] == list(CONDITIONS)
+            assert [e.thread for e in self.ledger.visible] == list(CONDITIONS)
 
     @rule(segment=st.booleans())
     def restart(self, segment: bool) -> None:
@@ -129,44 +129,44 @@ class Books(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: self.idle)
     def snapshot(self) -> None:
-        self.saved = (self.slots, self.seen, self.stale, self.made)
+        self.saved = (self.ledger, self.seen, self.stale, self.made)
 
     @rule()
     def restore(self) -> None:
-        self.slots, self.seen, self.stale, self.made = self.saved
+        self.ledger, self.seen, self.stale, self.made = self.saved
 
     @invariant()
     def what_is_seen_is_exactly_what_is_live(self) -> None:
-        slots = self.slots
-        assert {entry.frame for entry in slots.history if entry.state is State.LIVE} == self.seen
-        assert {entry.frame for entry in slots.history if entry.state is State.STALE} == self.stale
-        assert all(entry.state is State.LIVE for entry in slots.visible)
-        if slots.writing and slots.writing[0].thread in CONDITIONS:
-            assert slots.visible == slots.writing
+        ledger = self.ledger
+        assert {entry.frame for entry in ledger.history if entry.state is State.LIVE} == self.seen
+        assert {entry.frame for entry in ledger.history if entry.state is State.STALE} == self.stale
+        assert all(entry.state is State.LIVE for entry in ledger.visible)
+        if ledger.writing and ledger.writing[0].thread in CONDITIONS:
+            assert ledger.visible == ledger.writing
         else:
-            seen = {entry.frame for entry in slots.visible if entry.thread is Thread.HISTORY}
-            assert seen == self.seen | {entry.frame for entry in slots.writing}
+            seen = {entry.frame for entry in ledger.visible if entry.thread is Thread.HISTORY}
+            assert seen == self.seen | {entry.frame for entry in ledger.writing}
 
     @invariant()
     def slots_are_not_shared(self) -> None:
-        slots, config = self.slots, self.slots.config
-        taken = [entry.slot for entry in slots.entries + slots.writing]
+        ledger, config = self.ledger, self.ledger.config
+        taken = [entry.slot for entry in ledger.entries + ledger.writing]
         assert len(set(taken)) == len(taken) <= config.window
         assert all(0 <= slot < config.window for slot in taken)
-        for entry in slots.conditions:
+        for entry in ledger.conditions:
             assert entry.slot == entry.position == CONDITIONS.index(entry.thread)
             assert entry.pinned
-        assert sum(entry.pinned for entry in slots.history) <= config.sink * config.chunk
+        assert sum(entry.pinned for entry in ledger.history) <= config.sink * config.chunk
 
     @invariant()
     def positions_are_unique_and_inside_the_window(self) -> None:
-        slots, config = self.slots, self.slots.config
-        if slots.writing:
-            places = [entry.position for entry in slots.visible]
+        ledger, config = self.ledger, self.ledger.config
+        if ledger.writing:
+            places = [entry.position for entry in ledger.visible]
             assert len(set(places)) == len(places)
             if config.positions != "segment":
                 assert max(places) < config.window
-        history = [entry.frame for entry in slots.history]
+        history = [entry.frame for entry in ledger.history]
         assert history == sorted(history), "history stays in order of time"
 
 

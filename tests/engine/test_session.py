@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import tiny
 from quickchange.cache import State, Thread
-from quickchange.cache.ledger import Slots
+from quickchange.cache.ledger import Ledger
 from quickchange.engine.session import Chunk, Session
 from quickchange.engine.studio import Studio
 from quickchange.engine.switch import VARIANTS
@@ -313,7 +313,7 @@ def test_a_switch_saves_the_pass_of_a_chunk_that_leaves(studio: Studio, monkeypa
 
 
 def test_an_observer_sees_every_state_of_a_switch(studio: Studio) -> None:
-    seen: list[Slots] = []
+    seen: list[Ledger] = []
     with start(studio) as session:
         stream(session, 2)
         session.watch(seen.append)
@@ -323,8 +323,8 @@ def test_an_observer_sees_every_state_of_a_switch(studio: Studio) -> None:
         count = len(seen)
         next(session)
     assert len(seen) == count
-    assert [slots.segment for slots in seen] == sorted(slots.segment for slots in seen)
-    states = [{entry.state for entry in slots.history} for slots in seen]
+    assert [ledger.segment for ledger in seen] == sorted(ledger.segment for ledger in seen)
+    states = [{entry.state for entry in ledger.history} for ledger in seen]
     assert states.index({State.STALE}) < states.index(set())  # history turns stale, then leaves
     assert (seen[-1].segment, len(seen[-1].history)) == (1, 3)
 

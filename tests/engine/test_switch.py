@@ -38,7 +38,7 @@ class Session:
         self.stream.write(torch.cat([reference_BCFHW, garment_BCFHW], 4))
         self.cache.commit()
 
-    def recompute_history(self, frames: int) -> None:
+    def recache_history(self, frames: int) -> None:
         chunk = self.cache.config.chunk
         replay = self.latents[len(self.latents) - frames // chunk :]
         for kv in replay:

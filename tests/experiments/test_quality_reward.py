@@ -106,7 +106,7 @@ def test_next_chunks_continue_the_true_past(clips: list[Clip]) -> None:
     with torch.inference_mode():
         latents = parts.codec.encode(video)
         rollout = open_rollout(parts, clips)
-        rollout.recompute([latents[:, :, :3]])
+        rollout.recache([latents[:, :, :3]])
         following = rollout.chunk(torch.Generator().manual_seed(6), steps=2)
         frames = parts.codec.decode(torch.cat([latents[:, :, :3], following], 2), parts.codec.new_state())
     seen = as_images(made.frames).unflatten(0, (3, FRAMES)).transpose(1, 2)

@@ -10,7 +10,7 @@ from quickchange.cache import CacheConfig, KVCache
 from quickchange.engine.rollout import Rollout
 from quickchange.kernels.rope import RotaryEmbedding
 from quickchange.model.attention import (
-    CONDITIONS,
+    NUM_CONDITIONS,
     SequenceAttention,
     TeacherForcingAttention,
     chunk_causal_mask,
@@ -78,12 +78,12 @@ def test_equals_diffusers_with_the_same_weights_and_per_token_timesteps() -> Non
 
 def naive_teacher_forcing_mask(frames: int, chunk: int, tokens: int) -> Tensor:
     """METHOD section 4, spelled out token by token."""
-    length = (CONDITIONS + frames) * tokens
+    length = (NUM_CONDITIONS + frames) * tokens
     mask = torch.zeros(2 * length, 2 * length, dtype=torch.bool)
     for row in range(2 * length):
         for column in range(2 * length):
             (noisy, i), (noisy_key, j) = divmod(row, length), divmod(column, length)
-            frame, frame_key = i // tokens - CONDITIONS, j // tokens - CONDITIONS
+            frame, frame_key = i // tokens - NUM_CONDITIONS, j // tokens - NUM_CONDITIONS
             if frame < 0:  # conditions see the conditions of their own copy
                 mask[row, column] = noisy == noisy_key and frame_key < 0
             elif not noisy:  # a clean chunk sees the clean conditions, earlier clean chunks, itself
@@ -102,10 +102,10 @@ def test_teacher_forcing_mask_equals_the_naive_one(frames: int, chunk: int, toke
 
 def forcing_outputs(model: WanTransformer, noisy: Tensor, levels: Tensor) -> Tensor:
     """Masked full-sequence teacher forcing: the slow and obvious version."""
-    conditions, clean = latents(CONDITIONS, 4), latents(FRAMES, 5)
+    conditions, clean = latents(NUM_CONDITIONS, 4), latents(FRAMES, 5)
     sequence = torch.cat([conditions, clean, conditions, noisy], 2)
-    level = torch.cat([torch.zeros(BATCH, 2 * CONDITIONS + FRAMES), levels], 1)
-    positions = torch.arange(CONDITIONS + FRAMES).repeat(2)
+    level = torch.cat([torch.zeros(BATCH, 2 * NUM_CONDITIONS + FRAMES), levels], 1)
+    positions = torch.arange(NUM_CONDITIONS + FRAMES).repeat(2)
     attention = SequenceAttention(rotary(), positions, teacher_forcing_mask(FRAMES, CHUNK, TOKENS))
     out = model(sequence, model.embed_time(1000 * level), prompt(model), attention, roles(len(positions)))
     return out[:, :, -FRAMES:]
@@ -116,8 +116,8 @@ def test_maskless_teacher_forcing_equals_the_masked_one(copies: int) -> None:
     model = small()
     noisy = [latents(FRAMES, 20 + i) for i in range(copies)]
     levels = [chunk_levels(30 + i) for i in range(copies)]
-    past = CONDITIONS + FRAMES - CHUNK
-    sequence = torch.cat([latents(CONDITIONS, 4), latents(FRAMES, 5)[:, :, :-CHUNK], *noisy], 2)
+    past = NUM_CONDITIONS + FRAMES - CHUNK
+    sequence = torch.cat([latents(NUM_CONDITIONS, 4), latents(FRAMES, 5)[:, :, :-CHUNK], *noisy], 2)
     level = torch.cat([torch.zeros(BATCH, past), *levels], 1)
     attention = TeacherForcingAttention(rotary(), FRAMES, CHUNK, copies)
     got = model(sequence, model.embed_time(1000 * level), prompt(model), attention, roles(sequence.shape[2]))[
@@ -129,12 +129,12 @@ def test_maskless_teacher_forcing_equals_the_masked_one(copies: int) -> None:
 
 def through_the_cache(model: WanTransformer) -> tuple[Rollout, KVCache]:
     config = CacheConfig(
-        layers=2, heads=2, head_dim=24, tokens_per_frame=TOKENS, window=CONDITIONS + FRAMES, chunk=CHUNK
+        layers=2, heads=2, head_dim=24, tokens_per_frame=TOKENS, window=NUM_CONDITIONS + FRAMES, chunk=CHUNK
     )
     cache = KVCache(config, rotary(), batch=BATCH)
     rollout = Rollout(model, cache, FewStepSchedule())
     rollout.say(prompt(model))
-    conditions = latents(CONDITIONS, 4)
+    conditions = latents(NUM_CONDITIONS, 4)
     rollout.conditions(conditions[:, :, :1], conditions[:, :, 1:])
     return rollout, cache
 
@@ -148,10 +148,10 @@ def test_cached_chunks_equal_the_masked_sequence() -> None:
     noisy, levels, clean = latents(FRAMES, 20), chunk_levels(), latents(FRAMES, 5)
     forced = forcing_outputs(model, noisy, levels)
     mask = chunk_causal_mask(FRAMES, CHUNK, TOKENS)
-    attention = SequenceAttention(rotary(), torch.arange(CONDITIONS + FRAMES), mask)
-    sequence = torch.cat([latents(CONDITIONS, 4), clean], 2)
-    time = model.embed_time(torch.zeros(BATCH, CONDITIONS + FRAMES))
-    causal = model(sequence, time, prompt(model), attention, roles(CONDITIONS + FRAMES))[:, :, CONDITIONS:]
+    attention = SequenceAttention(rotary(), torch.arange(NUM_CONDITIONS + FRAMES), mask)
+    sequence = torch.cat([latents(NUM_CONDITIONS, 4), clean], 2)
+    time = model.embed_time(torch.zeros(BATCH, NUM_CONDITIONS + FRAMES))
+    causal = model(sequence, time, prompt(model), attention, roles(NUM_CONDITIONS + FRAMES))[:, :, NUM_CONDITIONS:]
     rollout, cache = through_the_cache(model)
     for part in (slice(0, CHUNK), slice(CHUNK, FRAMES)):
         cache.begin_chunk()
@@ -166,7 +166,7 @@ def test_detached_past_stops_gradients_into_clean_frames_only() -> None:
     model = small()
     clean, noisy = latents(FRAMES, 5).requires_grad_(), latents(FRAMES, 20).requires_grad_()
     attention = TeacherForcingAttention(rotary(), FRAMES, CHUNK, 1, detach_clean=True)
-    sequence = torch.cat([latents(CONDITIONS, 4), clean[:, :, :-CHUNK], noisy], 2)
+    sequence = torch.cat([latents(NUM_CONDITIONS, 4), clean[:, :, :-CHUNK], noisy], 2)
     time = model.embed_time(torch.zeros(BATCH, sequence.shape[2]))
     model(sequence, time, prompt(model), attention, roles(sequence.shape[2]))[:, :, -FRAMES:].sum().backward()
     assert clean.grad is None or clean.grad.abs().max() == 0

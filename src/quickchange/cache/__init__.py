@@ -2,7 +2,7 @@
 
 from quickchange.cache.cache import CacheConfig, KVCache, Snapshot
 from quickchange.cache.layers import Frames, LayerCache
-from quickchange.cache.ledger import Slots, WindowConfig
+from quickchange.cache.ledger import Ledger, WindowConfig
 from quickchange.cache.policies import EvictionPolicy, Fifo
 from quickchange.cache.threads import Entry, IllegalTransition, State, Thread, Versions
 
@@ -15,7 +15,7 @@ __all__ = [
     "IllegalTransition",
     "KVCache",
     "LayerCache",
-    "Slots",
+    "Ledger",
     "Snapshot",
     "State",
     "Thread",

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from quickchange.cache.layers import Frames, LayerCache, SlotIndex, to_device
-from quickchange.cache.ledger import Slots, WindowConfig
+from quickchange.cache.ledger import Ledger, WindowConfig
 from quickchange.cache.policies import EvictionPolicy, Fifo
 from quickchange.cache.threads import Entry, IllegalTransition, Thread, Versions
 from quickchange.kernels.rope import RotaryEmbedding
@@ -58,7 +58,7 @@ class CacheConfig(WindowConfig):
 class Snapshot:
     """A copy of the whole cache, independent of it. Holds as much memory as the cache."""
 
-    slots: Slots
+    ledger: Ledger
     rotated_at: tuple[int, ...]
     k_raw: Tensor
     k_rot: Tensor
@@ -100,7 +100,7 @@ class KVCache:
             )
         self.config, self.rotary, self.policy = config, rotary, policy or Fifo()
         self.device = torch.device(device)
-        self.observer: Callable[[Slots], None] | None = None
+        self.observer: Callable[[Ledger], None] | None = None
         shape = (config.layers, batch, config.heads, config.window, config.tokens_per_frame, config.head_dim)
         # Zeros, not empty: masked keys still enter the product, and garbage may be NaN.
         self.k_raw, self.k_rot, self.v = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(3))
@@ -109,68 +109,68 @@ class KVCache:
 
     def reset(self) -> None:
         """Forgets everything; the tensors stay where they are."""
-        self._close(Slots(self.config))
+        self._close(Ledger(self.config))
         self._text: Any = None
         self._rotated_at = [-1] * self.config.window
 
     # -- state ---------------------------------------------------------------------------------------------------------
 
     @property
-    def slots(self) -> Slots:
+    def ledger(self) -> Ledger:
         """The books. Whoever is ``observer`` sees every state that they go through."""
-        return self._slots
+        return self._ledger
 
-    @slots.setter
-    def slots(self, slots: Slots) -> None:
-        self._slots = slots
+    @ledger.setter
+    def ledger(self, ledger: Ledger) -> None:
+        self._ledger = ledger
         if self.observer is not None:
-            self.observer(slots)
+            self.observer(ledger)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
         """Everything committed: conditions, then history from old to new."""
-        return self.slots.entries
+        return self.ledger.entries
 
     @property
     def visible(self) -> tuple[Entry, ...]:
         """What the open pass (or the next chunk, if none is open) sees."""
-        return self.slots.visible
+        return self.ledger.visible
 
     @property
     def versions(self) -> Versions:
         """What is in force."""
-        return self.slots.versions
+        return self.ledger.versions
 
     @property
     def segment(self) -> int:
         """Number of the current segment, from 0."""
-        return self.slots.segment
+        return self.ledger.segment
 
     @property
     def text(self) -> Any:
         """What ``set_text`` stored; IllegalTransition unless it belongs to the prompt in force."""
-        if self._text is None or self.slots.text_version != self.versions.text:
+        if self._text is None or self.ledger.text_version != self.versions.text:
             raise IllegalTransition(f"no text t{self.versions.text} is held; call bump(Thread.TEXT), then set_text()")
         return self._text
 
     def table(self) -> str:
         """The whole state as text, one line per slot."""
-        return self.slots.table()
+        return self.ledger.table()
 
     # -- passes --------------------------------------------------------------------------------------------------------
 
     def begin_conditions(self, *given: Thread) -> Frames:
         """Opens the joint pass of [reference | garment], after bumping the threads ``given``. Both overwrite their own
         slots; their queries see only the two of them."""
-        slots = self.slots
+        ledger = self.ledger
         for thread in given:
-            slots = slots.bump(thread)
-        return self._begin(slots.begin_conditions(), ())
+            ledger = ledger.bump(thread)
+        return self._begin(ledger.begin_conditions(), ())
 
     def begin_chunk(self) -> Frames:
         """Opens the passes of the next chunk (denoising steps and the one at t = 0): evicts where the window is full
         and rotates anew what has another position now."""
-        return self._begin(*self.slots.begin_chunk(self.policy))
+        return self._begin(*self.ledger.begin_chunk(self.policy))
 
     def layer(self, layer: int) -> LayerCache:
         """The part that a layer's attention talks to."""
@@ -178,46 +178,46 @@ class KVCache:
 
     def commit(self) -> None:
         """Files the open pass's frames as live, made under the versions in force. Call it after the pass at t = 0."""
-        self._close(self.slots.commit())
+        self._close(self.ledger.commit())
 
     def abort(self) -> None:
         """Gives the open pass up; its slots are free again."""
-        self._close(self.slots.abort())
+        self._close(self.ledger.abort())
 
     # -- switches ------------------------------------------------------------------------------------------------------
 
     def bump(self, thread: Thread) -> None:
-        """A thread is given anew; see ``Slots.bump``."""
-        self.slots = self.slots.bump(thread)
+        """A thread is given anew; see ``Ledger.bump``."""
+        self.ledger = self.ledger.bump(thread)
 
     def set_text(self, payload: Any) -> None:
         """Stores the prompt's cross-attention keys and values, after ``bump(Thread.TEXT)``. The cache never looks
         inside and never changes them."""
-        self.slots, self._text = self.slots.hold_text(), payload
+        self.ledger, self._text = self.ledger.hold_text(), payload
 
     def retain(self, sink_only: bool = False) -> None:
         """Makes stale history (or only its sink) visible again."""
-        self.slots = self.slots.retain(sink_only)
+        self.ledger = self.ledger.retain(sink_only)
 
     def withdraw(self) -> tuple[Entry, ...]:
         """Drops all stale history; returns what has left."""
-        self.slots, gone = self.slots.withdraw()
+        self.ledger, gone = self.ledger.withdraw()
         return gone
 
     def open_segment(self) -> None:
         """Starts a segment: positions restart."""
-        self.slots = self.slots.open_segment()
+        self.ledger = self.ledger.open_segment()
 
     def rewind(self) -> None:
         """Restarts positions within the segment, to write (part of) it again."""
-        self.slots = self.slots.rewind()
+        self.ledger = self.ledger.rewind()
 
     def snapshot(self) -> Snapshot:
         """A copy of everything; IllegalTransition inside a pass."""
-        if self.slots.writing:
+        if self.ledger.writing:
             raise IllegalTransition("cannot take a snapshot inside a pass; commit() or abort() first")
         copies = self.k_raw.clone(), self.k_rot.clone(), self.v.clone()
-        return Snapshot(self.slots, tuple(self._rotated_at), *copies, self._text)
+        return Snapshot(self.ledger, tuple(self._rotated_at), *copies, self._text)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Goes back to a snapshot of this cache, bit for bit; an open pass is given up.
@@ -225,44 +225,44 @@ class KVCache:
         Raises:
             ValueError: the snapshot is that of another cache.
         """
-        if snapshot.slots.config != self.config or snapshot.v.shape != self.v.shape:
+        if snapshot.ledger.config != self.config or snapshot.v.shape != self.v.shape:
             raise ValueError(
-                f"the snapshot has config {snapshot.slots.config} and batch {snapshot.v.shape[1]}; expected "
+                f"the snapshot has config {snapshot.ledger.config} and batch {snapshot.v.shape[1]}; expected "
                 f"{self.config} and {self.v.shape[1]}; restore it into a cache of the same size"
             )
-        self._close(snapshot.slots)
+        self._close(snapshot.ledger)
         self._text, self._rotated_at = snapshot.text, list(snapshot.rotated_at)
         for store, copy in ((self.k_raw, snapshot.k_raw), (self.k_rot, snapshot.k_rot), (self.v, snapshot.v)):
             store.copy_(copy)
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _begin(self, slots: Slots, evicted: tuple[Entry, ...]) -> Frames:
-        last = slots.writing[-1].position
+    def _begin(self, ledger: Ledger, evicted: tuple[Entry, ...]) -> Frames:
+        last = ledger.writing[-1].position
         if last >= self.rotary.max_frames:
             raise IllegalTransition(
                 f"the next frames would reach position {last}, but the rotary embedding ends at "
                 f"{self.rotary.max_frames - 1}; open a new segment, use positions='auto', or enlarge max_frames"
             )
-        self.slots = slots
-        past = [entry for entry in slots.visible if entry not in slots.writing]
+        self.ledger = ledger
+        past = [entry for entry in ledger.visible if entry not in ledger.writing]
         self._reposition([entry for entry in past if self._rotated_at[entry.slot] != entry.position])
-        for entry in slots.writing:
+        for entry in ledger.writing:
             self._rotated_at[entry.slot] = entry.position
 
-        positions_F = to_device([entry.position for entry in slots.writing], torch.int64, self.device)
-        seen = {entry.slot for entry in slots.visible}
+        positions_F = to_device([entry.position for entry in ledger.writing], torch.int64, self.device)
+        seen = {entry.slot for entry in ledger.visible}
         prefix = max(seen) + 1
         mask = None
         if len(seen) < prefix:
             mask_S = to_device([slot in seen for slot in range(prefix)], torch.bool, self.device)
             mask = mask_S[:, None].expand(-1, self.config.tokens_per_frame).reshape(1, 1, 1, -1)
         frames = Frames(
-            slots.writing,
+            ledger.writing,
             evicted,
             positions_F,
             *self.rotary.cos_sin(positions_F),
-            slots=SlotIndex([entry.slot for entry in slots.writing], self.device),
+            slots=SlotIndex([entry.slot for entry in ledger.writing], self.device),
             past=SlotIndex(sorted(entry.slot for entry in past), self.device) if past else None,
             prefix=prefix,
             mask_111K=mask,
@@ -271,8 +271,8 @@ class KVCache:
             layer.open = frames
         return frames
 
-    def _close(self, slots: Slots) -> None:
-        self.slots = slots
+    def _close(self, ledger: Ledger) -> None:
+        self.ledger = ledger
         for layer in self._layers:
             layer.open = None
 

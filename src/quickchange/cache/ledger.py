@@ -1,6 +1,6 @@
 """The books of the cache: which slot holds which latent frame, at which position, and what may happen to it next.
 
-A slot holds one latent frame. ``Slots`` is one immutable state; every transition returns the next one, so a snapshot
+A slot holds one latent frame. ``Ledger`` is one immutable state; every transition returns the next one, so a snapshot
 is the object itself. Frames are written in a *pass*: ``begin_conditions`` or ``begin_chunk`` reserves slots, ``commit``
 files them as live entries, ``abort`` frees them. Between a pass's begin and its end nothing else may happen.
 
@@ -66,7 +66,7 @@ class WindowConfig:
 
 
 @dataclass(frozen=True)
-class Slots:
+class Ledger:
     """One state of the books.
 
     Attributes:
@@ -117,7 +117,7 @@ class Slots:
 
     # -- versions ------------------------------------------------------------------------------------------------------
 
-    def bump(self, thread: Thread) -> Slots:
+    def bump(self, thread: Thread) -> Ledger:
         """A thread is given anew. A new reference or garment outdates every live entry, the conditions included,
         since they were computed jointly. A new prompt outdates nothing: what happened so far stays true."""
         self._require_no_pass(f"give a new {thread.value}")
@@ -126,7 +126,7 @@ class Slots:
             return after
         return replace(after, conditions=_outdate(self.conditions), history=_outdate(self.history))
 
-    def hold_text(self) -> Slots:
+    def hold_text(self) -> Ledger:
         """The keys and values of the newest prompt have arrived."""
         self._require_no_pass("set the text")
         if self.text_version == self.versions.text:
@@ -135,7 +135,7 @@ class Slots:
 
     # -- passes --------------------------------------------------------------------------------------------------------
 
-    def begin_conditions(self) -> Slots:
+    def begin_conditions(self) -> Ledger:
         """Opens the joint pass of reference and garment. They take the same two slots as before, in place."""
         self._require_no_pass("begin the conditions")
         if not (self.versions.reference and self.versions.garment):
@@ -151,7 +151,7 @@ class Slots:
         )
         return replace(emptied, writing=writing)
 
-    def begin_chunk(self, policy: EvictionPolicy) -> tuple[Slots, tuple[Entry, ...]]:
+    def begin_chunk(self, policy: EvictionPolicy) -> tuple[Ledger, tuple[Entry, ...]]:
         """Opens the pass of a chunk: makes room, places what is visible, reserves slots.
 
         Returns:
@@ -178,7 +178,7 @@ class Slots:
         )
         return replace(room, history=history, writing=writing), evicted
 
-    def commit(self) -> Slots:
+    def commit(self) -> Ledger:
         """The open pass has been computed: its frames become live entries."""
         if not self.writing:
             raise IllegalTransition("nothing to commit; begin a pass first")
@@ -188,7 +188,7 @@ class Slots:
         done = len(self.writing)
         return replace(closed, history=self.history + self.writing, clock=self.clock + done, frames=self.frames + done)
 
-    def abort(self) -> Slots:
+    def abort(self) -> Ledger:
         """Gives the open pass up and frees its slots. Aborted conditions must be computed again."""
         if not self.writing:
             raise IllegalTransition("nothing to abort; begin a pass first")
@@ -196,7 +196,7 @@ class Slots:
 
     # -- switches ------------------------------------------------------------------------------------------------------
 
-    def retain(self, sink_only: bool = False) -> Slots:
+    def retain(self, sink_only: bool = False) -> Ledger:
         """Makes stale history (or only its sink) visible again: carried over, old versions and all."""
         self._require_no_pass("retain history")
         return replace(
@@ -207,7 +207,7 @@ class Slots:
             ),
         )
 
-    def withdraw(self) -> tuple[Slots, tuple[Entry, ...]]:
+    def withdraw(self) -> tuple[Ledger, tuple[Entry, ...]]:
         """Drops all stale history, pinned sinks included, and frees its slots.
 
         Returns:
@@ -218,11 +218,11 @@ class Slots:
         kept = tuple(entry for entry in self.history if entry.state is not State.STALE)
         return replace(self, history=kept, withdrawn=self.withdrawn + len(gone)), gone
 
-    def open_segment(self) -> Slots:
+    def open_segment(self) -> Ledger:
         """A new segment: positions restart after what is left of history, which moves to 2, 3, ... in order of time."""
         return replace(self.rewind(), segment=self.segment + 1)
 
-    def rewind(self) -> Slots:
+    def rewind(self) -> Ledger:
         """Restarts positions like ``open_segment``, within the same segment."""
         self._require_no_pass("restart positions")
         if any(entry.state is State.STALE for entry in self.history):
@@ -263,7 +263,7 @@ class Slots:
         outgrown = VIDEO_POSITION + self.clock + self.config.chunk > self.config.window
         return mode == "window" or (mode == "auto" and outgrown)
 
-    def _make_room(self, policy: EvictionPolicy) -> tuple[Slots, tuple[Entry, ...]]:
+    def _make_room(self, policy: EvictionPolicy) -> tuple[Ledger, tuple[Entry, ...]]:
         needed = self.config.chunk - len(self.free)
         if needed <= 0:
             return self, ()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from quickchange.cache import KVCache, Thread
 from quickchange.cache.attention import CachedAttention
-from quickchange.model.attention import CONDITIONS
+from quickchange.model.attention import NUM_CONDITIONS
 from quickchange.model.flow import TRAIN_TIMESTEPS, FewStepSchedule, to_x0
 from quickchange.model.transformer import (
     GARMENT_ROLE,
@@ -50,7 +50,7 @@ class Rollout:
 
         with torch.no_grad():
             self._times = [at(level, chunk) for level in self.levels]
-            self._clean_chunk, self._clean_pair = at(0.0, chunk), at(0.0, CONDITIONS)
+            self._clean_chunk, self._clean_pair = at(0.0, chunk), at(0.0, NUM_CONDITIONS)
         self._video_roles = torch.full((chunk,), VIDEO_ROLE, device=device)
         self._pair_roles = torch.tensor([REFERENCE_ROLE, GARMENT_ROLE], device=device)
         self._noise: Tensor | None = None  # [steps, B, C, F, H, W]; x_t of every step overwrites its own noise
@@ -78,7 +78,7 @@ class Rollout:
             self._noise = torch.empty(shape, device=pair.device)
             on_host = pair.device.type == "cpu"
             self._drawn = self._noise if on_host else torch.empty(shape, pin_memory=True)
-        with self._filing():
+        with self._commit_on_success():
             self.cache.begin_conditions(*given)
             self._forward(pair, self._clean_pair, self._pair_roles)
 
@@ -104,7 +104,7 @@ class Rollout:
     def denoise(self, generator: torch.Generator, steps: int | None = None) -> Tensor:
         """The part of ``chunk`` that its pixels wait for. Its pass stays open until ``settle``."""
         noise = self._draw(generator, len(self.levels) if steps is None else steps)
-        with self._giving_up():
+        with self._abort_on_error():
             self.cache.begin_chunk()
             x0 = noise[0]
             for step, x in enumerate(noise):
@@ -123,15 +123,15 @@ class Rollout:
         """
         x0, self._unsettled = self._unsettled, None
         if x0 is not None:
-            with self._filing():
+            with self._commit_on_success():
                 if not leaving:
                     self._forward(x0, self._clean_chunk, self._video_roles)
 
     @torch.no_grad()
-    def recompute(self, latents_BCFHW: Sequence[Tensor]) -> None:
+    def recache(self, latents_BCFHW: Sequence[Tensor]) -> None:
         """Writes already generated chunks into the cache again, oldest first, under what is in force now."""
         for latents in latents_BCFHW:
-            with self._filing():
+            with self._commit_on_success():
                 self.cache.begin_chunk()
                 self._forward(latents, self._clean_chunk, self._video_roles)
 
@@ -144,19 +144,19 @@ class Rollout:
         return drawn if self._noise is self._drawn else self._noise[:steps].copy_(drawn, non_blocking=True)
 
     @contextmanager
-    def _filing(self) -> Iterator[None]:
+    def _commit_on_success(self) -> Iterator[None]:
         """Commits the open pass, or gives it up where an error or interrupt ends it."""
-        with self._giving_up():
+        with self._abort_on_error():
             yield
         self.cache.commit()
 
     @contextmanager
-    def _giving_up(self) -> Iterator[None]:
+    def _abort_on_error(self) -> Iterator[None]:
         """Gives the open pass up where an error or interrupt ends it: the cache stays sound."""
         try:
             yield
         except BaseException:
-            if self.cache.slots.writing:
+            if self.cache.ledger.writing:
                 self.cache.abort()
             raise
 

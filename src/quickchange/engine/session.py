@@ -31,7 +31,7 @@ from quickchange.engine.switch import (
     VARIANTS,
     Disentangle,
     Moves,
-    Recompute,
+    Recache,
     Refresh,
     Retain,
     Source,
@@ -40,8 +40,8 @@ from quickchange.engine.switch import (
 )
 
 if TYPE_CHECKING:
-    from quickchange.cache.ledger import Slots
-    from quickchange.engine.studio import Prepared, Studio
+    from quickchange.cache.ledger import Ledger
+    from quickchange.engine.studio import ConditionImage, Studio
     from quickchange.media.images import Source as ImageLike
 
 KEPT_CHUNKS = 4  # generated latents kept for recomputation (12 latent frames, as LongLive's recache)
@@ -104,7 +104,7 @@ class Session:
 
     # -- controls ------------------------------------------------------------------------------------------------------
 
-    def wear(self, garment: ImageLike | Prepared, *, cutout: bool = True) -> int:
+    def wear(self, garment: ImageLike | ConditionImage, *, cutout: bool = True) -> int:
         """Changes the garment from the next chunk on.
 
         Args:
@@ -126,7 +126,7 @@ class Session:
         ticket = self._ticket()
         return self._submit("prompt", ticket, self._studio.encode_prompt(prompt))
 
-    def reference(self, person: ImageLike | Prepared) -> int:
+    def reference(self, person: ImageLike | ConditionImage) -> int:
         """Changes the person from the next chunk on, which is a cut. Returns a sequence id."""
         ticket = self._ticket()
         return self._submit("reference", ticket, self._studio.encode_reference(person))
@@ -156,7 +156,7 @@ class Session:
         with self._lock:
             return not self._pending.keys().isdisjoint(("garment", "reference"))
 
-    def watch(self, observer: Callable[[Slots], None] | None) -> None:
+    def watch(self, observer: Callable[[Ledger], None] | None) -> None:
         """Calls ``observer`` with the cache's books after every transition, in the thread that iterates; None: no
         longer."""
         self._cache.observer = observer
@@ -272,7 +272,7 @@ class Session:
         with self._lock:
             pending, self._pending = self._pending, {}
         moves = self._moves_for(pending)
-        kept = any(isinstance(move, Retain | Recompute) for move in moves)
+        kept = any(isinstance(move, Retain | Recache) for move in moves)
         self._rollout.settle(leaving=Withdraw() in moves and not kept)
         try:
             self._apply(pending, moves)
@@ -350,7 +350,7 @@ class _SwitchActions:
     def forward_conditions(self, reference_BCFHW: Tensor, garment_BCFHW: Tensor) -> None:
         self._session._rollout.conditions(reference_BCFHW, garment_BCFHW)
 
-    def recompute_history(self, frames: int) -> None:
+    def recache_history(self, frames: int) -> None:
         s = self._session
         kept = list(s._latents)
-        s._rollout.recompute(kept[max(0, len(kept) - frames // s._cache.config.chunk) :])
+        s._rollout.recache(kept[max(0, len(kept) - frames // s._cache.config.chunk) :])

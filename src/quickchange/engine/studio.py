@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class ConditionImage:
     """A person or a garment, ready for ``Studio.open`` and the session's controls at no further cost.
 
     Attributes:
@@ -134,8 +134,8 @@ class Studio:
 
     def open(
         self,
-        reference: ImageLike | Prepared,
-        garment: ImageLike | Prepared,
+        reference: ImageLike | ConditionImage,
+        garment: ImageLike | ConditionImage,
         prompt: str = "",
         seed: int = 0,
         *,
@@ -181,23 +181,23 @@ class Studio:
         """Cross-attention keys and values of a prompt."""
         return self.components.transformer.embed_text(self.components.prompts.encode([prompt]).hidden_BTE)
 
-    def prepare_reference(self, person: ImageLike) -> Prepared:
+    def prepare_reference(self, person: ImageLike) -> ConditionImage:
         """Fits and encodes a person's image ahead of time. InputError for one that cannot be used."""
         picture = fit_reference(load_image(person), self.width, self.height)
-        return Prepared(picture, self._encode(picture))
+        return ConditionImage(picture, self._encode(picture))
 
-    def prepare_garment(self, garment: ImageLike, *, cutout: bool = True) -> Prepared:
+    def prepare_garment(self, garment: ImageLike, *, cutout: bool = True) -> ConditionImage:
         """Cuts out, fits and encodes a garment ahead of time. InputError for an image that cannot be used."""
         picture = self.fit_garment(garment, cutout=cutout)
-        return Prepared(picture, self._encode(picture))
+        return ConditionImage(picture, self._encode(picture))
 
-    def encode_reference(self, person: ImageLike | Prepared) -> Tensor:
+    def encode_reference(self, person: ImageLike | ConditionImage) -> Tensor:
         """Latent [1, C, 1, H, W] of a person's image, resized and cropped to the stream's size."""
-        return (person if isinstance(person, Prepared) else self.prepare_reference(person)).latent
+        return (person if isinstance(person, ConditionImage) else self.prepare_reference(person)).latent
 
-    def encode_garment(self, garment: ImageLike | Prepared, *, cutout: bool = True) -> Tensor:
+    def encode_garment(self, garment: ImageLike | ConditionImage, *, cutout: bool = True) -> Tensor:
         """Latent [1, C, 1, H, W] of a garment's image, placed on white as in training."""
-        return (garment if isinstance(garment, Prepared) else self.prepare_garment(garment, cutout=cutout)).latent
+        return (garment if isinstance(garment, ConditionImage) else self.prepare_garment(garment, cutout=cutout)).latent
 
     def fit_garment(self, garment: ImageLike, *, cutout: bool = True) -> NDArray[np.uint8]:
         """The garment as the model will see it: uint8 [H, W, 3]."""

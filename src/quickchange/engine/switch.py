@@ -67,14 +67,14 @@ class OpenSegment:
 
 
 @dataclass(frozen=True)
-class Recompute:
+class Recache:
     """What was withdrawn, but at most its last ``frames`` frames, is forwarded again at t = 0, under what is in force
     now (LongLive)."""
 
     frames: int = 12
 
 
-Move = Refresh | Disentangle | Retain | Withdraw | Forward | OpenSegment | Recompute
+Move = Refresh | Disentangle | Retain | Withdraw | Forward | OpenSegment | Recache
 Moves = tuple[Move, ...]
 
 
@@ -93,7 +93,7 @@ class Actions(Protocol):
         """``cache.begin_conditions()``, the network at t = 0, ``cache.commit()``."""
         ...
 
-    def recompute_history(self, frames: int) -> None:
+    def recache_history(self, frames: int) -> None:
         """For the last ``frames`` generated latents (whole chunks, maybe none), chunk by chunk, oldest first:
         ``cache.begin_chunk()``, the network at t = 0, ``cache.commit()``."""
         ...
@@ -121,7 +121,7 @@ REFRESH: Moves = (Refresh(), Retain(), Forward())
 REFRESH_WITHDRAW: Moves = (Refresh(), Withdraw(), Forward(), OpenSegment())
 """No disentangle. The next chunk sees the old reference: clothes change, the motion restarts from its pose."""
 
-RECACHE: Moves = (Refresh(), Withdraw(), Forward(), Recompute())
+RECACHE: Moves = (Refresh(), Withdraw(), Forward(), Recache())
 """LongLive. The next chunk sees the new garment and recent frames recomputed under it, which still show the old one.
 The segment goes on: same decoder state."""
 
@@ -173,7 +173,7 @@ def reschedule(moves: Sequence[Move], cache: KVCache, actions: Actions) -> Outco
                 actions.forward_conditions(*pair)
             case OpenSegment():
                 cache.open_segment()
-            case Recompute(frames):
+            case Recache(frames):
                 cache.rewind()
-                actions.recompute_history(min(frames, len(withdrawn)) // cache.config.chunk * cache.config.chunk)
+                actions.recache_history(min(frames, len(withdrawn)) // cache.config.chunk * cache.config.chunk)
     return Outcome(withdrawn, cache.segment != segment)

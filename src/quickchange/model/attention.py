@@ -12,7 +12,7 @@ from torch import Tensor
 
 from quickchange.kernels.rope import RotaryEmbedding, apply_rotary
 
-CONDITIONS = 2  # latent frames before the video: reference at position 0, garment at 1
+NUM_CONDITIONS = 2  # latent frames before the video: reference at position 0, garment at 1
 
 
 class SequenceAttention:
@@ -39,7 +39,7 @@ def _by_frame(mask_FF: Tensor, tokens: int) -> Tensor:
 
 def _chunk_of(frames: int, chunk: int) -> Tensor:
     """Chunk number of every video frame, -1 for the two conditions."""
-    return torch.cat([torch.full((CONDITIONS,), -1), torch.arange(frames) // chunk])
+    return torch.cat([torch.full((NUM_CONDITIONS,), -1), torch.arange(frames) // chunk])
 
 
 def chunk_causal_mask(frames: int, chunk: int, tokens: int) -> Tensor:
@@ -97,18 +97,18 @@ class TeacherForcingAttention:
     ) -> None:
         if frames % chunk:
             raise ValueError(f"the clip has {frames} latent frames; expected a multiple of the chunk {chunk}")
-        video = torch.arange(CONDITIONS, CONDITIONS + frames)
-        clean = torch.arange(CONDITIONS + frames - chunk)
+        video = torch.arange(NUM_CONDITIONS, NUM_CONDITIONS + frames)
+        clean = torch.arange(NUM_CONDITIONS + frames - chunk)
         self.rotary, self.positions = rotary, torch.cat([clean, video.repeat(copies)])
         self.cos, self.sin = rotary.cos_sin(self.positions)
         self.frames, self.chunk, self.copies, self.detach_clean = frames, chunk, copies, detach_clean
         self.chunks, self.sink = frames // chunk, sink
         # In chunks, the current one included:
-        self.held = self.chunks if window is None else (window - CONDITIONS) // chunk
+        self.held = self.chunks if window is None else (window - NUM_CONDITIONS) // chunk
 
     def __call__(self, layer: int, q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
         p = q_BHLD.shape[2] // len(self.positions)
-        width, conditions = self.chunk * p, CONDITIONS * p
+        width, conditions = self.chunk * p, NUM_CONDITIONS * p
         clean = conditions + (self.frames - self.chunk) * p
         raw_q, raw_k, v = q_BHLD, k_BHLD, v_BHLD
         if self.detach_clean:
@@ -135,7 +135,7 @@ class TeacherForcingAttention:
                     for x in (raw_k, v)
                 )
                 asked = torch.cat([raw_q[:, :, s : s + width] for s in starts])
-                cos, sin = self.rotary.cos_sin(torch.arange(CONDITIONS + self.held * self.chunk))
+                cos, sin = self.rotary.cos_sin(torch.arange(NUM_CONDITIONS + self.held * self.chunk))
                 keys = apply_rotary(keys, cos, sin)
                 asked = apply_rotary(asked, cos[-width:], sin[-width:])
             out = F.scaled_dot_product_attention(asked, keys, values).chunk(len(starts))

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from quickchange.files import save_safetensors_atomic, write_json_atomic
 from quickchange.train import distributed
-from quickchange.train.activation_checkpointing import recompute_blocks
+from quickchange.train.activation_checkpointing import checkpoint_blocks
 from quickchange.train.checkpoints import checkpoints, latest, load_checkpoint, save_checkpoint
 from quickchange.train.config import StageConfig
 from quickchange.train.logs import Log, NotFiniteError
@@ -62,7 +62,7 @@ class Stage(ABC):
         self._check_division()
         for module in trained.values():
             if config.checkpointing:
-                recompute_blocks(module)
+                checkpoint_blocks(module)
             distributed.shard(module)
         self.optimizers = make_optimizers(trained.values(), config)
         self.parameters = [p for module in trained.values() for p in module.parameters() if p.requires_grad]

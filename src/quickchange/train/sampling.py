@@ -14,7 +14,7 @@ from torch import Tensor
 from quickchange.engine.components import Components
 from quickchange.kernels.rope import RotaryEmbedding
 from quickchange.model import flow
-from quickchange.model.attention import CONDITIONS, SequenceAttention
+from quickchange.model.attention import NUM_CONDITIONS, SequenceAttention
 from quickchange.model.transformer import GARMENT_ROLE, REFERENCE_ROLE, VIDEO_ROLE, TextContext, WanTransformer
 from quickchange.train.concat import ConcatTransformer
 
@@ -53,11 +53,11 @@ def bidirectional_velocity(
     if isinstance(network, ConcatTransformer):
         attention = SequenceAttention(rotary, torch.arange(frames))
         time = network.embed_time(levels_BF * flow.TRAIN_TIMESTEPS)
-        return network.velocity(x_BCFHW, conditions_BCFHW, time, text, attention, roles[CONDITIONS:])
-    timesteps = torch.cat([levels_B.new_zeros(len(levels_B), CONDITIONS), levels_BF], 1) * flow.TRAIN_TIMESTEPS
-    attention = SequenceAttention(rotary, torch.arange(CONDITIONS + frames))
+        return network.velocity(x_BCFHW, conditions_BCFHW, time, text, attention, roles[NUM_CONDITIONS:])
+    timesteps = torch.cat([levels_B.new_zeros(len(levels_B), NUM_CONDITIONS), levels_BF], 1) * flow.TRAIN_TIMESTEPS
+    attention = SequenceAttention(rotary, torch.arange(NUM_CONDITIONS + frames))
     sequence = torch.cat([conditions_BCFHW, x_BCFHW], 2)
-    return network(sequence, network.embed_time(timesteps), text, attention, roles)[:, :, CONDITIONS:]
+    return network(sequence, network.embed_time(timesteps), text, attention, roles)[:, :, NUM_CONDITIONS:]
 
 
 @torch.no_grad()
@@ -89,7 +89,7 @@ def sample_teacher(
         ValueError: conditions and prompts do not belong together, or a number is out of range.
     """
     batch, channels, pair, height, width = conditions_BCFHW.shape
-    if pair != CONDITIONS or len(prompts) != batch:
+    if pair != NUM_CONDITIONS or len(prompts) != batch:
         raise ValueError(
             f"conditions are {tuple(conditions_BCFHW.shape)} for {len(prompts)} prompts; expected [B, C, 2, H, W] "
             f"([reference | garment]) with one prompt per clip"

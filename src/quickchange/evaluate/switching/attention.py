@@ -92,7 +92,7 @@ class AttentionMass:
 
     def _groups(self) -> Iterator[tuple[int, int]]:
         """Slot and number of the group of everything visible."""
-        own = {entry.slot for entry in self.cache.slots.writing}
+        own = {entry.slot for entry in self.cache.ledger.writing}
         for entry in self.cache.visible:
             yield entry.slot, GROUPS.index("itself" if entry.slot in own else entry.thread.value)
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quickchange.cache import Slots
+from quickchange.cache import Ledger
 from quickchange.serve.protocol.messages import Cache
 from quickchange.serve.sessions.inspector import describe
 from quickchange.serve.sessions.pacing import Pacer
 
 if TYPE_CHECKING:
     from quickchange.engine.session import Session
-    from quickchange.engine.studio import Prepared, Studio
+    from quickchange.engine.studio import ConditionImage, Studio
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Shot:
 class Scene:
     """Everything that a stream is made from."""
 
-    person: Prepared
-    garment: Prepared
+    person: ConditionImage
+    garment: ConditionImage
     prompt: str
     seed: int
 
@@ -132,7 +132,7 @@ class Turns:
         else:
             engine = self._obey(self._engine, wishes.changed, scene)
         inspecting = self._inspecting
-        before, states = engine.cache.slots, list[Slots]()
+        before, states = engine.cache.ledger, list[Ledger]()
         engine.watch(states.append if inspecting else None)
         chunk = engine.advance(settle=False)
         seconds = time.monotonic() - began

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from quickchange.cache import Entry, Slots, Thread, Versions
+from quickchange.cache import Entry, Ledger, Thread, Versions
 from quickchange.serve.protocol.messages import CacheEntry, CacheStep
 
 
-def describe(before: Slots, states: Sequence[Slots]) -> list[CacheStep]:
+def describe(before: Ledger, states: Sequence[Ledger]) -> list[CacheStep]:
     """The transitions from ``before`` through ``states``, each with the entries afterwards and those that it took out.
 
     Transitions that leave no trace in the books' entries or versions are passed over.
@@ -23,7 +23,7 @@ def describe(before: Slots, states: Sequence[Slots]) -> list[CacheStep]:
     return steps
 
 
-def _move(before: Slots, after: Slots) -> str:
+def _move(before: Ledger, after: Ledger) -> str:
     if after.versions.garment > before.versions.garment:
         return "refresh"
     if after.versions.reference > before.versions.reference:
@@ -41,7 +41,7 @@ def _move(before: Slots, after: Slots) -> str:
     return "retain" if before.history != after.history else ""
 
 
-def _step(move: str, before: Slots, after: Slots) -> CacheStep:
+def _step(move: str, before: Ledger, after: Ledger) -> CacheStep:
     present = {(entry.slot, entry.frame, entry.thread) for entry in after.entries + after.writing}
     left = [entry for entry in before.entries if (entry.slot, entry.frame, entry.thread) not in present]
     entries = [_entry(entry, "withdrawn") for entry in left if entry.thread is Thread.HISTORY]

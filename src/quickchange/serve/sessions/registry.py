@@ -23,7 +23,7 @@ from quickchange.serve.uploads import ImageWorker, Upload
 from quickchange.serve.web.errors import problem
 
 if TYPE_CHECKING:
-    from quickchange.engine.studio import Prepared, Studio
+    from quickchange.engine.studio import ConditionImage, Studio
     from quickchange.media.images import Source
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Hub:
         self._others = 0  # places taken by one-shot videos
         self._expiries: dict[str, asyncio.TimerHandle] = {}
         self._closing: set[asyncio.Task[None]] = set()
-        self._prepared: dict[tuple[Role, str], Prepared] = {}
+        self._prepared: dict[tuple[Role, str], ConditionImage] = {}
 
     @property
     def sessions(self) -> int:
@@ -149,15 +149,15 @@ class Hub:
 
     # -- pictures ------------------------------------------------------------------------------------------------------
 
-    def person(self, live: Live, name: str) -> Prepared:
+    def person(self, live: Live, name: str) -> ConditionImage:
         """The person of that id, uploaded to this stream or bundled; ProblemError "not-found"."""
         return self._picture(live, name, "person")
 
-    def garment(self, live: Live, name: str) -> Prepared:
+    def garment(self, live: Live, name: str) -> ConditionImage:
         """The garment of that id, likewise."""
         return self._picture(live, name, "garment")
 
-    def _picture(self, live: Live, name: str, role: Role) -> Prepared:
+    def _picture(self, live: Live, name: str, role: Role) -> ConditionImage:
         if (role, name) in live.prepared:
             return live.prepared[role, name]
         if (role, name) not in self._prepared:
@@ -171,7 +171,7 @@ class Hub:
         for item in self.catalogue.garments:
             self._prepared["garment", item.id] = self.prepare("garment", item.path)
 
-    def prepare(self, role: Role, picture: Source) -> Prepared:
+    def prepare(self, role: Role, picture: Source) -> ConditionImage:
         """Fits and encodes a bundled picture. Blocks."""
         if role == "person":
             return self.studio.prepare_reference(picture)

@@ -31,7 +31,7 @@ from quickchange.serve.sessions.pacing import Due, Pacer
 from quickchange.serve.web.errors import problem
 
 if TYPE_CHECKING:
-    from quickchange.engine.studio import Prepared
+    from quickchange.engine.studio import ConditionImage
     from quickchange.serve.sessions.registry import Hub
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Live:
     def __init__(self, hub: Hub) -> None:
         self.token = secrets.token_urlsafe(24)
         self.state = State.NEW
-        self.prepared: dict[tuple[Role, str], Prepared] = {}
+        self.prepared: dict[tuple[Role, str], ConditionImage] = {}
         self.person = self.garment = ""
         self.recordings: dict[str, Path] = {}
         self._hub = hub

@@ -26,7 +26,7 @@ from quickchange.engine.components import Components
 from quickchange.model import flow
 from quickchange.model.prompts import PromptEncoder
 from quickchange.model.transformer import TextContext, WanTransformer
-from quickchange.train.activation_checkpointing import recompute_blocks
+from quickchange.train.activation_checkpointing import checkpoint_blocks
 from quickchange.train.config import StageConfig
 from quickchange.train.distributed import shard
 from quickchange.train.optim import apply_gradients, make_optimizers, rate_factor
@@ -63,7 +63,7 @@ class DmdStage(LatentStage):
         self.teacher = shard(teacher.requires_grad_(False))
         self.teacher_prompts = teacher_prompts or components.prompts
         if config.checkpointing:
-            recompute_blocks(self.critic)
+            checkpoint_blocks(self.critic)
         self.kept: dict[str, nn.Module] = {"critic": self.critic}
         option = config.options.get
         self.ratio, self.guidance = int(option("critic_ratio", 5)), float(option("guidance", 3.0))

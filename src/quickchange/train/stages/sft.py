@@ -17,7 +17,7 @@ from quickchange.data.latents import Latents
 from quickchange.engine.components import Components
 from quickchange.kernels.rope import RotaryEmbedding
 from quickchange.model import flow
-from quickchange.model.attention import CONDITIONS
+from quickchange.model.attention import NUM_CONDITIONS
 from quickchange.model.transformer import TextContext, WanTransformer
 from quickchange.train.concat import ConcatTransformer
 from quickchange.train.config import StageConfig
@@ -238,7 +238,7 @@ def save_clip_sheet(components: Components, conditions_BCFHW: Tensor, clips: lis
     codec = components.codec
     rows = []
     for i, pair in enumerate(conditions_BCFHW):
-        row = [to_uint8(codec.decode(pair[None, :, k : k + 1], codec.new_state())[0])[0] for k in range(CONDITIONS)]
+        row = [to_uint8(codec.decode(pair[None, :, k : k + 1], codec.new_state())[0])[0] for k in range(NUM_CONDITIONS)]
         for clip in clips:
             frames = to_uint8(codec.decode(clip[i : i + 1], codec.new_state())[0])
             row += [frames[t] for t in np.linspace(0, len(frames) - 1, 5).astype(int)]

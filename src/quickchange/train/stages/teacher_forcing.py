@@ -15,7 +15,7 @@ from torch import Tensor
 from quickchange.cache import KVCache
 from quickchange.engine.rollout import Rollout
 from quickchange.model import flow
-from quickchange.model.attention import CONDITIONS, TeacherForcingAttention
+from quickchange.model.attention import NUM_CONDITIONS, TeacherForcingAttention
 from quickchange.model.transformer import GARMENT_ROLE, REFERENCE_ROLE, VIDEO_ROLE
 from quickchange.train.stages.sft import Batch, LatentStage, save_clip_sheet
 
@@ -106,10 +106,10 @@ def forcing_velocity(
         stage.rotary_of(x_BCFHW), frames, chunk, copies, detach_history, stream.window, stream.sink
     )
     sequence = torch.cat([batch.conditions_BCFHW, history_BCFHW[:, :, :past], x_BCFHW], 2)
-    timesteps = torch.cat([levels_BK.new_zeros(len(levels_BK), CONDITIONS + past), levels_BK], 1) * 1000
+    timesteps = torch.cat([levels_BK.new_zeros(len(levels_BK), NUM_CONDITIONS + past), levels_BK], 1) * 1000
     roles = torch.tensor([REFERENCE_ROLE, GARMENT_ROLE] + [VIDEO_ROLE] * (past + copies * frames), device=device)
     out = stage.model(sequence, stage.model.embed_time(timesteps), stage.text(batch.prompts), attention, roles)
-    return out[:, :, CONDITIONS + past :]
+    return out[:, :, NUM_CONDITIONS + past :]
 
 
 def make_rollout(
