@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from quickchange.cache import CacheConfig, IllegalTransition, KVCache, Thread
+from quickchange.cache import CacheConfig, KVCache, Thread
+from quickchange.errors import IllegalTransitionError
 from quickchange.kernels.rope import RotaryEmbedding
 
 MakeStream = Callable[..., Any]
@@ -128,7 +129,7 @@ def test_snapshot_and_restore_are_exact(stream: MakeStream) -> None:
     assert (cache.table(), cache.text) == (table, "walking")
     assert all(map(torch.equal, first, go_on()))
     cache.begin_chunk()
-    with pytest.raises(IllegalTransition, match="inside a pass"):
+    with pytest.raises(IllegalTransitionError, match="inside a pass"):
         cache.snapshot()
     with pytest.raises(ValueError, match="same size"):
         stream(window=14).cache.restore(saved)
@@ -170,7 +171,7 @@ def test_gradients_of_conditions(stream: MakeStream) -> None:
 def test_text_belongs_to_the_prompt_in_force(stream: MakeStream) -> None:
     cache: KVCache = stream().open().cache
     cache.bump(Thread.TEXT)
-    with pytest.raises(IllegalTransition, match="no text t1"):
+    with pytest.raises(IllegalTransitionError, match="no text t1"):
         _ = cache.text
     cache.set_text(payload := object())
     assert cache.text is payload
@@ -178,14 +179,14 @@ def test_text_belongs_to_the_prompt_in_force(stream: MakeStream) -> None:
 
 def test_updates_need_a_pass(stream: MakeStream) -> None:
     s = stream().open()
-    with pytest.raises(IllegalTransition, match="no pass is open"):
+    with pytest.raises(IllegalTransitionError, match="no pass is open"):
         s.write(s.randn(3))
 
 
 def test_segment_positions_end_with_the_table(stream: MakeStream) -> None:
     s = stream(positions="segment", max_frames=14).open(chunks=4)
     before = s.cache.table()
-    with pytest.raises(IllegalTransition, match="would reach position 16"):
+    with pytest.raises(IllegalTransitionError, match="would reach position 16"):
         s.cache.begin_chunk()
     assert s.cache.table() == before
 

@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 
 import pytest
 
-from quickchange.cache import Entry, Fifo, IllegalTransition, Ledger, State, Thread, WindowConfig
+from quickchange.cache import Entry, Fifo, Ledger, State, Thread, WindowConfig
+from quickchange.errors import IllegalTransitionError
 
 
 def opened(**sizes: object) -> Ledger:
@@ -81,7 +82,7 @@ def test_a_garment_outdates_history_and_both_conditions() -> None:
     ledger = run(opened(), 2).bump(Thread.GARMENT)
     assert all(entry.state is State.STALE for entry in ledger.entries)
     assert not ledger.visible
-    with pytest.raises(IllegalTransition, match="live reference and garment of r1 g2 t0"):
+    with pytest.raises(IllegalTransitionError, match="live reference and garment of r1 g2 t0"):
         ledger.begin_chunk(Fifo())
     ledger = ledger.begin_conditions()
     assert [entry.slot for entry in ledger.writing] == [0, 1], "in place"
@@ -91,11 +92,11 @@ def test_a_garment_outdates_history_and_both_conditions() -> None:
 def test_a_prompt_outdates_nothing_but_must_arrive() -> None:
     ledger = run(opened(), 1).bump(Thread.TEXT)
     assert len(ledger.visible) == 5
-    with pytest.raises(IllegalTransition, match="the prompt is t1"):
+    with pytest.raises(IllegalTransitionError, match="the prompt is t1"):
         ledger.begin_chunk(Fifo())
     ledger = run(ledger.hold_text(), 1)
     assert [entry.versions.text for entry in ledger.history] == [0] * 3 + [1] * 3
-    with pytest.raises(IllegalTransition, match="already held"):
+    with pytest.raises(IllegalTransitionError, match="already held"):
         ledger.hold_text()
 
 
@@ -137,7 +138,7 @@ def test_a_kept_sink_comes_before_the_new_segment(mode: str) -> None:
 def test_positions_cannot_restart_over_stale_history() -> None:
     ledger = run(opened(), 1).bump(Thread.GARMENT)
     for restart in (ledger.open_segment, ledger.rewind):
-        with pytest.raises(IllegalTransition, match="withdraw or retain"):
+        with pytest.raises(IllegalTransitionError, match="withdraw or retain"):
             restart()
 
 
@@ -145,7 +146,7 @@ def test_conditions_see_only_each_other_and_abort_means_again() -> None:
     ledger = run(opened(), 1).bump(Thread.GARMENT).retain().begin_conditions()
     assert ledger.visible == ledger.writing
     ledger = ledger.abort()
-    with pytest.raises(IllegalTransition, match="live reference and garment"):
+    with pytest.raises(IllegalTransitionError, match="live reference and garment"):
         ledger.begin_chunk(Fifo())
     assert len(ledger.begin_conditions().commit().visible) == 5
 
@@ -169,14 +170,14 @@ def test_order_of_passes_is_enforced() -> None:
         ledger.open_segment,
         ledger.rewind,
     ):
-        with pytest.raises(IllegalTransition, match="while a chunk is being written"):
+        with pytest.raises(IllegalTransitionError, match="while a chunk is being written"):
             wish()
     for wish in (opened().commit, opened().abort):
-        with pytest.raises(IllegalTransition, match="begin a pass first"):
+        with pytest.raises(IllegalTransitionError, match="begin a pass first"):
             wish()
-    with pytest.raises(IllegalTransition, match="up to date"):
+    with pytest.raises(IllegalTransitionError, match="up to date"):
         opened().begin_conditions()
-    with pytest.raises(IllegalTransition, match="bump both"):
+    with pytest.raises(IllegalTransitionError, match="bump both"):
         Ledger(WindowConfig()).bump(Thread.GARMENT).begin_conditions()
 
 
@@ -192,11 +193,11 @@ class Bad:
 
 def test_policies_cannot_break_the_rules() -> None:
     ledger = run(opened(), 3)
-    with pytest.raises(IllegalTransition, match="not pinned"):
+    with pytest.raises(IllegalTransitionError, match="not pinned"):
         ledger.begin_chunk(Bad(ledger.history[:3]))
-    with pytest.raises(IllegalTransition, match="chose 3 entries"):
+    with pytest.raises(IllegalTransitionError, match="chose 3 entries"):
         ledger.begin_chunk(Bad((*ledger.conditions, ledger.history[-1])))
-    with pytest.raises(IllegalTransition, match="chose 2 entries"):
+    with pytest.raises(IllegalTransitionError, match="chose 2 entries"):
         ledger.begin_chunk(Bad(ledger.history[-2:]))
 
 

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from quickchange.cache import Fifo, IllegalTransition, Ledger, State, Thread, Versions, WindowConfig
+from quickchange.cache import Fifo, Ledger, State, Thread, Versions, WindowConfig
 from quickchange.cache.threads import CONDITIONS
+from quickchange.errors import IllegalTransitionError
 
 
 class Books(RuleBasedStateMachine):
@@ -34,7 +35,7 @@ class Books(RuleBasedStateMachine):
     def attempt(self, legal: bool, transition: str, *arguments: object) -> object:
         try:
             result = getattr(self.ledger, transition)(*arguments)
-        except IllegalTransition:
+        except IllegalTransitionError:
             assert not legal, f"{transition} should be legal in\n{self.ledger.table()}"
             return None
         assert legal, f"{transition} should be illegal in\n{self.ledger.table()}"

@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from quickchange.cache.threads import Entry, IllegalTransition, State, Thread, Versions
+from quickchange.cache.threads import Entry, State, Thread, Versions
+from quickchange.errors import IllegalTransitionError
 
 
 def entry(thread: Thread = Thread.HISTORY, state: State = State.LIVE, pinned: bool = False) -> Entry:
@@ -17,7 +18,7 @@ def test_versions_count_per_thread() -> None:
     versions = Versions().bump(Thread.GARMENT).bump(Thread.GARMENT).bump(Thread.TEXT)
     assert (versions.reference, versions.garment, versions.text) == (0, 2, 1)
     assert str(versions) == "r0 g2 t1"
-    with pytest.raises(IllegalTransition, match="history has no version"):
+    with pytest.raises(IllegalTransitionError, match="history has no version"):
         versions.bump(Thread.HISTORY)
 
 
@@ -54,5 +55,5 @@ def test_legal_lives() -> None:
     ],
 )
 def test_illegal_transitions_raise(subject: Entry, transition: str) -> None:
-    with pytest.raises(IllegalTransition, match=f"{subject.thread.value} in slot 2 is {subject.state.value}"):
+    with pytest.raises(IllegalTransitionError, match=f"{subject.thread.value} in slot 2 is {subject.state.value}"):
         getattr(subject, transition)()

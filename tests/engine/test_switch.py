@@ -9,8 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from quickchange.cache import IllegalTransition, KVCache, Thread
+from quickchange.cache import KVCache, Thread
 from quickchange.engine.switch import NEW_REFERENCE, VARIANTS, Source, reschedule
+from quickchange.errors import IllegalTransitionError
 
 MakeStream = Callable[..., Any]
 
@@ -169,5 +170,5 @@ def test_an_unreadable_picture_leaves_the_cache_alone(session: Callable[..., Ses
 def test_not_in_the_middle_of_a_chunk(session: Callable[..., Session]) -> None:
     s = session()
     s.cache.begin_chunk()
-    with pytest.raises(IllegalTransition, match="a chunk is being written"):
+    with pytest.raises(IllegalTransitionError, match="a chunk is being written"):
         reschedule(VARIANTS["full"], s.cache, s)

@@ -4,7 +4,7 @@ from quickchange.cache.cache import CacheConfig, KVCache, Snapshot
 from quickchange.cache.layers import Frames, LayerCache
 from quickchange.cache.ledger import Ledger, WindowConfig
 from quickchange.cache.policies import EvictionPolicy, Fifo
-from quickchange.cache.threads import Entry, IllegalTransition, State, Thread, Versions
+from quickchange.cache.threads import Entry, State, Thread, Versions
 
 __all__ = [
     "CacheConfig",
@@ -12,7 +12,6 @@ __all__ = [
     "EvictionPolicy",
     "Fifo",
     "Frames",
-    "IllegalTransition",
     "KVCache",
     "LayerCache",
     "Ledger",

@@ -21,7 +21,8 @@ from torch import Tensor
 from quickchange.cache.layers import Frames, LayerCache, SlotIndex, to_device
 from quickchange.cache.ledger import Ledger, WindowConfig
 from quickchange.cache.policies import EvictionPolicy, Fifo
-from quickchange.cache.threads import Entry, IllegalTransition, Thread, Versions
+from quickchange.cache.threads import Entry, Thread, Versions
+from quickchange.errors import IllegalTransitionError
 from quickchange.kernels.rope import RotaryEmbedding
 
 
@@ -148,9 +149,11 @@ class KVCache:
 
     @property
     def text(self) -> Any:
-        """What ``set_text`` stored; IllegalTransition unless it belongs to the prompt in force."""
+        """What ``set_text`` stored; IllegalTransitionError unless it belongs to the prompt in force."""
         if self._text is None or self.ledger.text_version != self.versions.text:
-            raise IllegalTransition(f"no text t{self.versions.text} is held; call bump(Thread.TEXT), then set_text()")
+            raise IllegalTransitionError(
+                f"no text t{self.versions.text} is held; call bump(Thread.TEXT), then set_text()"
+            )
         return self._text
 
     def table(self) -> str:
@@ -213,9 +216,9 @@ class KVCache:
         self.ledger = self.ledger.rewind()
 
     def snapshot(self) -> Snapshot:
-        """A copy of everything; IllegalTransition inside a pass."""
+        """A copy of everything; IllegalTransitionError inside a pass."""
         if self.ledger.writing:
-            raise IllegalTransition("cannot take a snapshot inside a pass; commit() or abort() first")
+            raise IllegalTransitionError("cannot take a snapshot inside a pass; commit() or abort() first")
         copies = self.k_raw.clone(), self.k_rot.clone(), self.v.clone()
         return Snapshot(self.ledger, tuple(self._rotated_at), *copies, self._text)
 
@@ -240,7 +243,7 @@ class KVCache:
     def _begin(self, ledger: Ledger, evicted: tuple[Entry, ...]) -> Frames:
         last = ledger.writing[-1].position
         if last >= self.rotary.max_frames:
-            raise IllegalTransition(
+            raise IllegalTransitionError(
                 f"the next frames would reach position {last}, but the rotary embedding ends at "
                 f"{self.rotary.max_frames - 1}; open a new segment, use positions='auto', or enlarge max_frames"
             )

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from quickchange.cache.threads import Entry, IllegalTransition
+from quickchange.cache.threads import Entry
+from quickchange.errors import IllegalTransitionError
 from quickchange.kernels.rope import apply_rotary
 
 
@@ -78,9 +79,9 @@ class LayerCache:
 
     @property
     def frames(self) -> Frames:
-        """The open pass; IllegalTransition if there is none."""
+        """The open pass; IllegalTransitionError if there is none."""
         if self.open is None:
-            raise IllegalTransition("no pass is open; call begin_conditions() or begin_chunk() first")
+            raise IllegalTransitionError("no pass is open; call begin_conditions() or begin_chunk() first")
         return self.open
 
     def rotate(self, x_BHLD: Tensor) -> Tensor:
@@ -103,7 +104,7 @@ class LayerCache:
             ``scaled_dot_product_attention``, or None if everything is visible.
 
         Raises:
-            IllegalTransition: no pass is open.
+            IllegalTransitionError: no pass is open.
         """
         frames = self.frames
         k_rot_BHLD = self.rotate(k_BHLD)

@@ -21,11 +21,11 @@ from quickchange.cache.threads import (
     REFERENCE_POSITION,
     VIDEO_POSITION,
     Entry,
-    IllegalTransition,
     State,
     Thread,
     Versions,
 )
+from quickchange.errors import IllegalTransitionError
 
 PositionMode = Literal["auto", "segment", "window"]
 
@@ -130,7 +130,7 @@ class Ledger:
         """The keys and values of the newest prompt have arrived."""
         self._require_no_pass("set the text")
         if self.text_version == self.versions.text:
-            raise IllegalTransition(f"text t{self.text_version} is already held; bump the text thread first")
+            raise IllegalTransitionError(f"text t{self.text_version} is already held; bump the text thread first")
         return replace(self, text_version=self.versions.text)
 
     # -- passes --------------------------------------------------------------------------------------------------------
@@ -139,10 +139,12 @@ class Ledger:
         """Opens the joint pass of reference and garment. They take the same two slots as before, in place."""
         self._require_no_pass("begin the conditions")
         if not (self.versions.reference and self.versions.garment):
-            raise IllegalTransition(f"versions are {self.versions}; bump both reference and garment first")
+            raise IllegalTransitionError(f"versions are {self.versions}; bump both reference and garment first")
         # A new prompt leaves them live, but they attend to the prompt: computing them anew is then legal too.
         if any(entry.versions == self.versions for entry in self.conditions):
-            raise IllegalTransition(f"reference and garment ({self.versions}) are up to date; bump one of them first")
+            raise IllegalTransitionError(
+                f"reference and garment ({self.versions}) are up to date; bump one of them first"
+            )
         emptied = replace(self, conditions=())
         places = (REFERENCE_POSITION, GARMENT_POSITION)
         writing = tuple(
@@ -159,11 +161,11 @@ class Ledger:
         """
         self._require_no_pass("begin a chunk")
         if not self.conditions or any(entry.state is not State.LIVE for entry in self.conditions):
-            raise IllegalTransition(
+            raise IllegalTransitionError(
                 f"a chunk needs live reference and garment of {self.versions}; begin_conditions() ... commit() first"
             )
         if self.text_version != self.versions.text:
-            raise IllegalTransition(
+            raise IllegalTransitionError(
                 f"the prompt is t{self.versions.text}, the text held t{self.text_version}; set_text()"
             )
         room, evicted = self._make_room(policy)
@@ -181,7 +183,7 @@ class Ledger:
     def commit(self) -> Ledger:
         """The open pass has been computed: its frames become live entries."""
         if not self.writing:
-            raise IllegalTransition("nothing to commit; begin a pass first")
+            raise IllegalTransitionError("nothing to commit; begin a pass first")
         closed = replace(self, writing=())
         if self.writing[0].thread in CONDITIONS:
             return replace(closed, conditions=self.writing)
@@ -191,7 +193,7 @@ class Ledger:
     def abort(self) -> Ledger:
         """Gives the open pass up and frees its slots. Aborted conditions must be computed again."""
         if not self.writing:
-            raise IllegalTransition("nothing to abort; begin a pass first")
+            raise IllegalTransitionError("nothing to abort; begin a pass first")
         return replace(self, writing=())
 
     # -- switches ------------------------------------------------------------------------------------------------------
@@ -226,7 +228,7 @@ class Ledger:
         """Restarts positions like ``open_segment``, within the same segment."""
         self._require_no_pass("restart positions")
         if any(entry.state is State.STALE for entry in self.history):
-            raise IllegalTransition("stale history is still there; withdraw or retain it before positions restart")
+            raise IllegalTransitionError("stale history is still there; withdraw or retain it before positions restart")
         return replace(self, history=_pack(self.history), clock=len(self.history))
 
     def table(self) -> str:
@@ -269,7 +271,9 @@ class Ledger:
             return self, ()
         chosen = policy.choose([entry for entry in self.history if entry.evictable], needed)
         if len(set(chosen)) < needed or not set(chosen) <= set(self.history):
-            raise IllegalTransition(f"the policy chose {len(chosen)} entries; expected {needed} or more of the offer")
+            raise IllegalTransitionError(
+                f"the policy chose {len(chosen)} entries; expected {needed} or more of the offer"
+            )
         evicted = tuple(entry.evict() for entry in self.history if entry in chosen)
         kept = tuple(entry for entry in self.history if entry not in chosen)
         return replace(self, history=kept, evicted=self.evicted + len(evicted)), evicted
@@ -277,7 +281,7 @@ class Ledger:
     def _require_no_pass(self, wish: str) -> None:
         if self.writing:
             what = "conditions are" if self.writing[0].thread in CONDITIONS else "a chunk is"
-            raise IllegalTransition(f"cannot {wish} while {what} being written; commit() or abort() first")
+            raise IllegalTransitionError(f"cannot {wish} while {what} being written; commit() or abort() first")
 
 
 def _outdate(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:

@@ -8,7 +8,7 @@ them moves on, the entry turns stale. What becomes of a stale entry is an explic
       ^-----retain------'                                  an ablation keeps it all the same
     LIVE or STALE, not pinned --evict--> WITHDRAWN         the window is full
 
-Pure logic: no tensors, nothing mutable. Transitions return new entries; illegal ones raise ``IllegalTransition``.
+Pure logic: no tensors, nothing mutable. Transitions return new entries; illegal ones raise ``IllegalTransitionError``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from quickchange.errors import IllegalTransitionError
+
 REFERENCE_POSITION, GARMENT_POSITION, VIDEO_POSITION = 0, 1, 2
-
-
-class IllegalTransition(RuntimeError):
-    """A transition that the cache's state does not allow."""
 
 
 class Thread(Enum):
@@ -52,9 +50,11 @@ class Versions:
     text: int = 0
 
     def of(self, thread: Thread) -> int:
-        """Version of a given thread; IllegalTransition for HISTORY, which has none."""
+        """Version of a given thread; IllegalTransitionError for HISTORY, which has none."""
         if thread is Thread.HISTORY:
-            raise IllegalTransition("history has no version: it is generated, not given; open a new segment instead")
+            raise IllegalTransitionError(
+                "history has no version: it is generated, not given; open a new segment instead"
+            )
         return int(getattr(self, thread.value))
 
     def bump(self, thread: Thread) -> Versions:
@@ -118,7 +118,7 @@ class Entry:
     def _go(self, state: State, legal: bool, rule: str) -> Entry:
         if not legal:
             pinned = "pinned " if self.pinned else ""
-            raise IllegalTransition(
+            raise IllegalTransitionError(
                 f"{pinned}{self.thread.value} in slot {self.slot} is {self.state.value} "
                 f"and cannot become {state.value}; {rule}"
             )

@@ -38,6 +38,7 @@ from quickchange.engine.switch import (
     Withdraw,
     reschedule,
 )
+from quickchange.media.pixels import to_uint8
 
 if TYPE_CHECKING:
     from quickchange.cache.ledger import Ledger
@@ -252,7 +253,7 @@ class Session:
             self._rollout.settle()
         self._latents.append(latents)
         frames = self._codec.decode(latents, self._decoder)
-        pixels_TCHW = ((frames[0].float() + 1) * 127.5).round_().clamp_(0, 255).byte().transpose(0, 1)
+        pixels_TCHW = to_uint8(frames[0]).transpose(0, 1)
         # What a switch goes on from is what was shown, rounded to 8 bits. Copied: the caller may draw into the frames.
         self._pixels.append(pixels_TCHW.clone())
         if self._lasts.maxlen:

@@ -19,6 +19,7 @@ from quickchange.engine.switch import VARIANTS
 from quickchange.kernels.rope import RotaryEmbedding
 from quickchange.media.images import Source as ImageLike
 from quickchange.media.images import cut_out, fit_garment, fit_reference, load_image
+from quickchange.media.pixels import to_unit
 from quickchange.model.transformer import TextContext
 
 if TYPE_CHECKING:
@@ -218,4 +219,4 @@ class Studio:
     @torch.inference_mode()
     def encode_pixels(self, pixels_BCHW: Tensor) -> Tensor:
         """Latents [B, C, 1, H, W] of single frames, uint8 [B, 3, H, W] at the stream's size."""
-        return self.components.codec.encode(pixels_BCHW[:, :, None].float() / 127.5 - 1).float()
+        return self.components.codec.encode(to_unit(pixels_BCHW[:, :, None])).float()

@@ -152,7 +152,7 @@ def reschedule(moves: Sequence[Move], cache: KVCache, actions: Actions) -> Outco
         actions: the session's part.
 
     Raises:
-        IllegalTransition: the moves do not fit the cache's state.
+        IllegalTransitionError: the moves do not fit the cache's state.
     """
     segment = cache.segment
     withdrawn: tuple[Entry, ...] = ()
