@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from quickchange.model.precondition import Preconditioner
+
 REFERENCE_ROLE, GARMENT_ROLE, VIDEO_ROLE = 0, 1, 2
 
 
@@ -178,8 +180,8 @@ class Block(nn.Module):
 
         weight, bias = self.norm2.weight.float(), self.norm2.bias.float()
         y_BLE = F.layer_norm(x_BFPE.float(), weight.shape, weight, bias, self.eps).to(x_BFPE.dtype).flatten(1, 2)
-        told = F.scaled_dot_product_attention(self.attn2.query(y_BLE), *text_kv)
-        x_BFPE = x_BFPE + self.attn2.merge(told).unflatten(1, frames)
+        attended = F.scaled_dot_product_attention(self.attn2.query(y_BLE), *text_kv)
+        x_BFPE = x_BFPE + self.attn2.merge(attended).unflatten(1, frames)
 
         y_BFPE = _modulate(x_BFPE, ffn_shift, ffn_scale, self.eps)
         return (x_BFPE.float() + self.ffn(y_BFPE).float() * ffn_gate).to(x_BFPE.dtype)
@@ -225,6 +227,8 @@ class WanTransformer(nn.Module):
     See the module header for shapes. ``patch_embedding`` is kept as a Conv3d for its parameter names; kernel and
     stride are equal, so it runs as one matrix product.
     """
+
+    channel_std: Tensor | None
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -289,11 +293,8 @@ class WanTransformer(nn.Module):
             Velocity, same shape and dtype as ``x_BCFHW``.
         """
         rows, columns = self.token_grid(*x_BCFHW.shape[3:])
-        level = time.level_BF[:, None, :, None, None]
-        x_in = x_BCFHW
-        if self.channel_std is not None:
-            variance = ((1 - level) * self.channel_std) ** 2 + level**2
-            x_in = x_BCFHW * variance.rsqrt()
+        scaled = None if self.channel_std is None else Preconditioner.at(time.level_BF, self.channel_std)
+        x_in = x_BCFHW if scaled is None else x_BCFHW * scaled.c_in
         x_BFPE = self._patchify(x_in.to(self.dtype))
         if self.grid_embedding is not None:
             if (rows, columns) != self.config.grid:
@@ -305,8 +306,4 @@ class WanTransformer(nn.Module):
             x_BFPE = block(x_BFPE, time.modulation_BF6E, (text.keys[layer], text.values[layer]), attention, layer)
         shift, scale = (self.scale_shift_table[None].float() + time.temb_BFE[:, :, None].float()).unsqueeze(3).unbind(2)
         out = self._unpatchify(self.proj_out(_modulate(x_BFPE, shift, scale, self.config.eps)), rows, columns)
-        if self.channel_std is not None:
-            # v = c_skip x_t - c_out F: the best linear guess of the velocity, and a unit-variance correction to it.
-            skip = (level - (1 - level) * self.channel_std**2) / variance
-            out = x_BCFHW * skip - out.float() * (self.channel_std * variance.rsqrt())
-        return out.to(x_BCFHW.dtype)
+        return (out if scaled is None else scaled.velocity(x_BCFHW, out)).to(x_BCFHW.dtype)
