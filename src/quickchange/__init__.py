@@ -10,14 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from quickchange.engine.conditioner import ConditionImage
     from quickchange.engine.session import Chunk, Session
-    from quickchange.engine.studio import ConditionImage, Studio
+    from quickchange.engine.studio import Studio
 
 __all__ = ["Chunk", "ConditionImage", "Session", "Studio"]
 
 _HOME = {
     "Chunk": "quickchange.engine.session", "Session": "quickchange.engine.session",
-    "ConditionImage": "quickchange.engine.studio", "Studio": "quickchange.engine.studio",
+    "ConditionImage": "quickchange.engine.conditioner", "Studio": "quickchange.engine.studio",
 }  # fmt: skip
 
 

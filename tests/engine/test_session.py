@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from quickchange.cache.ledger import Ledger
 from quickchange.engine.session import Chunk, Session
 from quickchange.engine.studio import Studio
 from quickchange.engine.switch import VARIANTS
-from quickchange.errors import InputError, ModelError
+from quickchange.errors import InputError, ModelError, SessionClosedError
 
 SMALL = tiny.studio()
 GARMENT = SMALL.prepare_garment(tiny.image(3), cutout=False)
@@ -153,7 +153,7 @@ def test_endless_streams_stay_in_place(studio: Studio) -> None:
         assert session.cache.v.data_ptr() == address
         assert len(session.cache.entries) == size
         assert max(positions) < 11  # window-relative after the trained length
-        assert len(session._latents) + len(session._lasts) < 50
+        assert len(session._latents) + len(session._lasts) + len(session._shown) < 50
 
 
 def test_pause_stops_and_resume_goes_on_with_the_same_bits(studio: Studio) -> None:
@@ -176,7 +176,7 @@ def test_a_closed_session_ends_and_takes_no_controls(studio: Studio) -> None:
     next(session)
     session.close()
     assert list(session) == []
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(SessionClosedError, match="closed"):
         session.say("more")
 
 
@@ -235,7 +235,7 @@ def test_a_switch_goes_on_from_what_was_shown(studio: Studio) -> None:
         session.wear(tiny.image(3), cutout=False)
         assert next(session).start == 14
         reference = session._reference
-        assert torch.equal(reference, studio.encode_pixels(torch.from_numpy(shown.copy()).permute(2, 0, 1)[None]))
+        assert torch.equal(reference, studio.conditioner.frame(torch.from_numpy(shown.copy()).permute(2, 0, 1)[None]))
         next(session)
         # frames 14 to 22 came anew, then 23 to 34; the flushed ones must not be found again
         assert session.flush(15) == 15
@@ -272,6 +272,132 @@ def test_a_flush_without_a_switch_changes_nothing(studio: Studio) -> None:
     assert np.array_equal(pixels(got), pixels(expected[:2]))
 
 
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_every_variant_obeys_a_flush_or_says_that_it_cannot(studio: Studio, variant: str) -> None:
+    """The next chunk starts behind the number that flush returned, and its reference shows nothing that was flushed."""
+    with start(studio, variant=variant) as session:
+        frames = pixels(stream(session, 2))
+        latents = torch.cat([shown.latents for shown in session._shown], 2)
+        after = session.flush(13)
+        assert after == (20 if variant in ("refresh", "recache", "recache+sink") else 13)
+        session.wear(tiny.image(3), cutout=False)
+        assert next(session).start == after + 1
+        reference = session._reference
+        last_latent = latents[:, :, 4:5]  # frames 13 to 16
+        of = {k: studio.conditioner.frame(torch.from_numpy(frames[k].copy()).permute(2, 0, 1)[None]) for k in (8, 13)}
+    match variant.removesuffix("+sink"):
+        case "full":
+            assert torch.equal(reference, of[13])
+        case "last_latent":
+            assert torch.equal(reference, last_latent)
+        case "random_reference":
+            assert torch.equal(reference, of[8])  # the last frame of the only chunk that was shown whole
+        case _:
+            assert torch.equal(reference, session._original)
+
+
+def test_a_flush_during_a_switch_waits_for_the_next_one(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    with start(studio) as session:
+        stream(session, 2)
+        session.wear(tiny.image(3), cutout=False)
+        denoise = session.rollout.denoise
+
+        def flush_meanwhile(generator: torch.Generator) -> torch.Tensor:
+            assert session.flush(15) == 15
+            return denoise(generator)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(session.rollout, "denoise", flush_meanwhile)
+            assert next(session).start == 21
+        session.wear(tiny.image(4), cutout=False)
+        assert next(session).start == 16
+
+
+def test_a_slow_garment_does_not_undo_a_later_click(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garment A is asked for first and ready last; B, asked for meanwhile, is worn already and stays."""
+    with start(studio) as session:
+        next(session)
+        later = studio.prepare_garment(tiny.image(4), cutout=False)
+        slow = studio.prepare_garment(tiny.image(3), cutout=False)
+
+        def garment(*_: object, **__: object) -> object:
+            monkeypatch.undo()
+            session.wear(later)
+            assert next(session).obeys == 1
+            return slow
+
+        monkeypatch.setattr(session._conditioner, "garment", garment)
+        assert session.wear("slow.png") == 2
+        assert torch.equal(session._garment, later.latent)
+        assert next(session).obeys == 2
+        assert torch.equal(session._garment, later.latent)
+
+
+@pytest.mark.parametrize("controls", [1, 3])
+def test_controls_from_other_threads_keep_the_stream_whole(studio: Studio, controls: int) -> None:
+    """Threads flush, wear and say as fast as they can while one generates: gapless numbers, the last click worn."""
+    garments = [studio.prepare_garment(tiny.image(seed), cutout=False) for seed in (2, 3, 4)]
+    begin, done = threading.Barrier(controls + 1), threading.Event()
+    errors: list[BaseException] = []
+    promised: list[int] = []
+
+    def control(session: Session, number: int) -> None:
+        begin.wait()
+        try:
+            for call in range(10**6):
+                promised.append(session.flush(session._next - 4))
+                if call % 7 == 0:
+                    session.wear(garments[call % 3])
+                if call % 11 == number:
+                    session.say("he waves a hand slowly")
+                if done.is_set():
+                    return
+        except BaseException as error:
+            errors.append(error)
+
+    with start(studio) as session:
+        threads = [threading.Thread(target=control, args=(session, number)) for number in range(controls)]
+        for thread in threads:
+            thread.start()
+        begin.wait()
+        chunks = stream(session, 25)
+        done.set()
+        for thread in threads:
+            thread.join(30)
+        assert not errors
+        last = session.wear(garments[1])
+        session.flush(0)
+        assert next(session).obeys == last
+        assert torch.equal(session._garment, garments[1].latent)
+    for before, after in pairwise(chunks):
+        end = before.start + len(before.frames)
+        assert after.start == end or after.start - 1 in promised
+        assert end - 24 <= after.start <= end
+
+
+def test_a_failed_prompt_keeps_the_old_one(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change is reported and forgotten; the stream goes on bit for bit as if nobody had asked."""
+    with start(studio) as session, start(studio) as other:
+        stream(session, 2), stream(other, 2)
+        session.say("he waves a hand slowly")
+        calls: list[int] = []
+        attention = session.rollout.attention
+
+        def fail_in_the_second_layer(layer: int, *tensors: torch.Tensor) -> torch.Tensor:
+            calls.append(layer)
+            if layer == 1:
+                raise MemoryError("no memory")
+            return attention(layer, *tensors)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(session.rollout, "attention", fail_in_the_second_layer)
+            with pytest.raises(MemoryError):
+                next(session)
+        assert calls == [0, 1]
+        assert session.cache.table() == other.cache.table()
+        assert np.array_equal(pixels(stream(session, 2)), pixels(stream(other, 2)))
+
+
 def test_prepared_pictures_give_the_same_stream(studio: Studio) -> None:
     person, garment = (studio.prepare_reference(tiny.image(1)), studio.prepare_garment(tiny.image(2), cutout=False))
     with start(studio) as session, studio.open(person, garment, "she turns to the left", 0) as other:
@@ -279,7 +405,7 @@ def test_prepared_pictures_give_the_same_stream(studio: Studio) -> None:
         session.wear(tiny.image(3), cutout=False)
         other.wear(studio.prepare_garment(tiny.image(3), cutout=False))
         assert np.array_equal(next(session).frames, next(other).frames)
-    assert np.array_equal(garment.picture, studio.fit_garment(tiny.image(2), cutout=False))
+    assert np.array_equal(garment.picture, studio.conditioner.place(tiny.image(2), cutout=False).rgb)
 
 
 @pytest.mark.parametrize("variant", ["full", "refresh", "refresh+withdraw", "full+sink", "recache", "last_latent"])

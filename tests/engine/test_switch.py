@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -10,39 +10,30 @@ import torch
 import torch.nn.functional as F
 
 from quickchange.cache import KVCache, Thread
-from quickchange.engine.switch import NEW_REFERENCE, VARIANTS, Source, reschedule
+from quickchange.engine.switch import NEW_REFERENCE, VARIANTS, Moves, Outcome, Source, source_of, switch
 from quickchange.errors import IllegalTransitionError
 
 MakeStream = Callable[..., Any]
 
 
-class Session:
-    """Encodes a name as seeded noise and forwards it as if latents were keys and values."""
+class Stream:
+    """A rollout without a network: latents are forwarded as if they were keys and values."""
 
     def __init__(self, stream: Any) -> None:
         self.stream, self.cache = stream, stream.cache
         self.latents: list[torch.Tensor] = []
-        self.log: list[str] = []
-        self.fail = False
 
-    def reference(self, source: Source) -> torch.Tensor:
-        self.log.append(source.name)
-        return encode(f"person {source.name}")
+    def switch(self, moves: Moves) -> Outcome:
+        reference = encode(f"person {source_of(moves).name}")
+        return switch(moves, self, reference=reference, garment=encode("dress"), history=self.latents)  # type: ignore[arg-type]
 
-    def garment(self) -> torch.Tensor:
-        if self.fail:
-            raise OSError("unreadable picture")
-        return encode("dress")
-
-    def forward_conditions(self, reference_BCFHW: torch.Tensor, garment_BCFHW: torch.Tensor) -> None:
+    def conditions(self, reference_BCFHW: torch.Tensor, garment_BCFHW: torch.Tensor) -> None:
         self.cache.begin_conditions()
         self.stream.write(torch.cat([reference_BCFHW, garment_BCFHW], 4))
         self.cache.commit()
 
-    def recache_history(self, frames: int) -> None:
-        chunk = self.cache.config.chunk
-        replay = self.latents[len(self.latents) - frames // chunk :]
-        for kv in replay:
+    def recache(self, latents_BCFHW: Sequence[torch.Tensor]) -> None:
+        for kv in latents_BCFHW:
             self.generate(kv)
 
     def generate(self, kv: torch.Tensor) -> list[torch.Tensor]:
@@ -63,27 +54,26 @@ def encode(name: str) -> torch.Tensor:
 
 
 @pytest.fixture
-def session(stream: MakeStream) -> Callable[..., Session]:
-    def make(chunks: int = 5, **sizes: object) -> Session:
-        session = Session(stream(**sizes).open())
-        session.run(chunks)
-        return session
+def opened(stream: MakeStream) -> Callable[..., Stream]:
+    def make(chunks: int = 5, **sizes: object) -> Stream:
+        opened = Stream(stream(**sizes).open())
+        opened.run(chunks)
+        return opened
 
     return make
 
 
 @pytest.mark.parametrize("mode", ["auto", "segment", "window"])
-def test_full_switch_leaves_a_fresh_cache(session: Callable[..., Session], stream: MakeStream, mode: str) -> None:
-    used = session(positions=mode)
-    outcome = reschedule(VARIANTS["full"], used.cache, used)
-    assert used.log == ["LAST_FRAME"]
+def test_full_switch_leaves_a_fresh_cache(opened: Callable[..., Stream], stream: MakeStream, mode: str) -> None:
+    used = opened(positions=mode)
+    outcome = used.switch(VARIANTS["full"])
     assert outcome.new_segment
     assert len(outcome.withdrawn) == 9
 
-    fresh = Session(stream(positions=mode))
+    fresh = Stream(stream(positions=mode))
     for thread in (Thread.REFERENCE, Thread.GARMENT):
         fresh.cache.bump(thread)
-    fresh.forward_conditions(fresh.reference(Source.LAST_FRAME), fresh.garment())
+    fresh.conditions(encode(f"person {Source.LAST_FRAME.name}"), encode("dress"))
 
     def entries(cache: KVCache) -> list[tuple[object, ...]]:
         return [(e.thread, e.position, e.pinned, e.state, e.carried) for e in cache.entries]
@@ -119,11 +109,11 @@ def test_every_variant_is_described() -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 @pytest.mark.parametrize("mode", ["auto", "segment", "window"])
-def test_variants(session: Callable[..., Session], name: str, mode: str) -> None:
+def test_variants(opened: Callable[..., Stream], name: str, mode: str) -> None:
     reference, frames, new_segment = EXPECTED[name]
-    s = session(positions=mode)
-    outcome = reschedule(VARIANTS[name], s.cache, s)
-    assert s.log == [reference]
+    s = opened(positions=mode)
+    outcome = s.switch(VARIANTS[name])
+    assert source_of(VARIANTS[name]).name == reference
     assert outcome.new_segment is new_segment
     assert s.cache.versions.garment == 2
     assert s.cache.versions.reference == (1 if reference == "CURRENT" else 2)
@@ -136,39 +126,31 @@ def test_variants(session: Callable[..., Session], name: str, mode: str) -> None
     assert sum(entry.pinned for entry in s.cache.entries) == 2 + 3, "there is a sink again"
 
 
-def test_recomputed_frames_hold_the_same_latents(session: Callable[..., Session]) -> None:
-    s = session(chunks=3)
+def test_recomputed_frames_hold_the_same_latents(opened: Callable[..., Stream]) -> None:
+    s = opened(chunks=3)
     before = s.cache.v[:, :, :, 2:11].clone()
-    reschedule(VARIANTS["recache"], s.cache, s)
+    s.switch(VARIANTS["recache"])
     assert torch.equal(before, s.cache.v[:, :, :, 2:11])
     assert {entry.versions.garment for entry in s.cache.entries} == {2}
 
 
-def test_a_switch_before_the_first_chunk(session: Callable[..., Session]) -> None:
+def test_a_switch_before_the_first_chunk(opened: Callable[..., Stream]) -> None:
     for name, moves in VARIANTS.items():
-        s = session(chunks=0)
-        outcome = reschedule(moves, s.cache, s)
+        s = opened(chunks=0)
+        outcome = s.switch(moves)
         assert outcome.withdrawn == (), name
         s.run(1)
         assert [entry.position for entry in s.cache.visible] == [0, 1, 2, 3, 4]
 
 
-def test_a_new_person_keeps_the_garment_version(session: Callable[..., Session]) -> None:
-    s = session()
-    reschedule(NEW_REFERENCE, s.cache, s)
+def test_a_new_person_keeps_the_garment_version(opened: Callable[..., Stream]) -> None:
+    s = opened()
+    s.switch(NEW_REFERENCE)
     assert (s.cache.versions.reference, s.cache.versions.garment, len(s.cache.visible)) == (2, 1, 2)
 
 
-def test_an_unreadable_picture_leaves_the_cache_alone(session: Callable[..., Session]) -> None:
-    s = session()
-    before, s.fail = s.cache.table(), True
-    with pytest.raises(OSError, match="unreadable"):
-        reschedule(VARIANTS["full"], s.cache, s)
-    assert s.cache.table() == before
-
-
-def test_not_in_the_middle_of_a_chunk(session: Callable[..., Session]) -> None:
-    s = session()
+def test_not_in_the_middle_of_a_chunk(opened: Callable[..., Stream]) -> None:
+    s = opened()
     s.cache.begin_chunk()
     with pytest.raises(IllegalTransitionError, match="a chunk is being written"):
-        reschedule(VARIANTS["full"], s.cache, s)
+        s.switch(VARIANTS["full"])

@@ -11,7 +11,8 @@ Shape suffixes: see ``layers.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,6 +215,25 @@ class KVCache:
     def rewind(self) -> None:
         """Restarts positions within the segment, to write (part of) it again."""
         self.ledger = self.ledger.rewind()
+
+    @contextmanager
+    def restored_on_error(self) -> Iterator[None]:
+        """Leave ledger, prompt and conditions as they were if the block fails: for a change of prompt.
+
+        Conditions are overwritten in place, so their keys and values are copied first (two slots of every layer).
+        """
+        ledger, text, rotated_at = self.ledger, self._text, list(self._rotated_at)
+        at = [entry.slot for entry in ledger.conditions]
+        stores = (self.k_raw, self.k_rot, self.v)
+        copies = [store[:, :, :, at].clone() for store in stores]
+        try:
+            yield
+        except BaseException:
+            for store, copy in zip(stores, copies, strict=True):
+                store[:, :, :, at] = copy
+            self._text, self._rotated_at = text, rotated_at
+            self._close(ledger)
+            raise
 
     def snapshot(self) -> Snapshot:
         """A copy of everything; IllegalTransitionError inside a pass."""

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from quickchange.cache import CacheConfig
 from quickchange.errors import ModelError
 from quickchange.files import save_safetensors_atomic, write_json_atomic
+from quickchange.kernels.rope import RotaryEmbedding
 from quickchange.model.codec import LIGHT_CLASS, Codec, LightCodec
 from quickchange.model.flow import FewStepSchedule
 from quickchange.model.transformer import TransformerConfig, WanTransformer
@@ -140,6 +141,12 @@ class Components:
         ):
             if got != expected:
                 raise ValueError(f"{what} is {got}; the other parts of the model need {expected}")
+
+    def rotary(self, device: torch.device | str = "cpu") -> RotaryEmbedding:
+        """Build the rotary tables of the stream's token grid."""
+        config, stream, spatial = self.transformer.config, self.stream, self.codec.spatial
+        grid = self.transformer.token_grid(stream.height // spatial, stream.width // spatial)
+        return RotaryEmbedding(config.attention_head_dim, grid, theta=config.rope_theta, device=device)
 
     def cache_config(self, tokens_per_frame: int) -> CacheConfig:
         """Of the cache that a stream of this model needs."""

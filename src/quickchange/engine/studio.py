@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from quickchange.cache import KVCache
 from quickchange.engine.components import Components, GarmentKind
+from quickchange.engine.conditioner import Conditioner, ConditionImage, Garment, Person
+from quickchange.engine.rollout import Rollout
 from quickchange.engine.session import Session
 from quickchange.engine.switch import VARIANTS
-from quickchange.kernels.rope import RotaryEmbedding
-from quickchange.media.images import Source as ImageLike
-from quickchange.media.images import cut_out, fit_garment, fit_reference, load_image
-from quickchange.media.pixels import to_unit
-from quickchange.model.transformer import TextContext
+from quickchange.media.images import fit_garment
 
 if TYPE_CHECKING:
     from quickchange.cache import EvictionPolicy
-
-
-@dataclass(frozen=True)
-class ConditionImage:
-    """A person or a garment, ready for ``Studio.open`` and the session's controls at no further cost.
-
-    Attributes:
-        picture: as the model sees it, uint8 [H, W, 3].
-        latent: the same, encoded: [1, C, 1, H, W], on the studio's device.
-    """
-
-    picture: NDArray[np.uint8]
-    latent: Tensor
 
 
 class Studio:
@@ -59,9 +42,8 @@ class Studio:
             transformer.channel_std = transformer.channel_std.float()
         components.codec.to(self.device)
         components.prompts.to(self.device)
-        stream, config, spatial = components.stream, transformer.config, components.codec.spatial
-        grid = transformer.token_grid(stream.height // spatial, stream.width // spatial)
-        self._rotary = RotaryEmbedding(config.attention_head_dim, grid, theta=config.rope_theta, device=self.device)
+        self._rotary = components.rotary(self.device)
+        self.conditioner = Conditioner(components, self.device)
         self._cache_config = components.cache_config(self._rotary.tokens_per_frame)
 
     @staticmethod
@@ -135,8 +117,8 @@ class Studio:
 
     def open(
         self,
-        reference: ImageLike | ConditionImage,
-        garment: ImageLike | ConditionImage,
+        reference: Person,
+        garment: Garment,
         prompt: str = "",
         seed: int = 0,
         *,
@@ -160,10 +142,20 @@ class Studio:
         """
         if variant not in VARIANTS:
             raise ValueError(f"variant is {variant!r}; expected one of {', '.join(VARIANTS)}")
+        conditioner, components = self.conditioner, self.components
+        person, worn = conditioner.person(reference), conditioner.garment(garment, cutout=cutout)
         cache = KVCache(self._cache_config, self._rotary, device=self.device, dtype=self.dtype, policy=policy)
-        pair = self.encode_reference(reference), self.encode_garment(garment, cutout=cutout)
         with torch.inference_mode():
-            return Session(self, cache, *pair, prompt, seed, variant)
+            return Session(
+                Rollout(components.transformer, cache, components.stream.schedule()),
+                components.codec,
+                conditioner,
+                reference=person.latent,
+                garment=worn.latent,
+                prompt=prompt,
+                seed=seed,
+                variant=variant,
+            )
 
     def warm_up(self) -> None:
         """Runs everything a live stream can run, a switch with a full cache and a new prompt included."""
@@ -177,46 +169,22 @@ class Studio:
             session.say("")
             next(session)
 
-    @torch.inference_mode()
-    def encode_prompt(self, prompt: str) -> TextContext:
-        """Cross-attention keys and values of a prompt."""
-        return self.components.transformer.embed_text(self.components.prompts.encode([prompt]).hidden_BTE)
+    def prepare_reference(self, person: Person) -> ConditionImage:
+        """Fit and encode a person's image ahead of time.
 
-    def prepare_reference(self, person: ImageLike) -> ConditionImage:
-        """Fits and encodes a person's image ahead of time. InputError for one that cannot be used."""
-        picture = fit_reference(load_image(person), self.width, self.height)
-        return ConditionImage(picture, self._encode(picture))
+        Raises:
+            InputError: an image that cannot be used.
+        """
+        return self.conditioner.person(person)
 
-    def prepare_garment(self, garment: ImageLike, *, cutout: bool = True) -> ConditionImage:
-        """Cuts out, fits and encodes a garment ahead of time. InputError for an image that cannot be used."""
-        picture = self.fit_garment(garment, cutout=cutout)
-        return ConditionImage(picture, self._encode(picture))
+    def prepare_garment(self, garment: Garment, *, cutout: bool = True) -> ConditionImage:
+        """Cut out, place and encode a garment ahead of time.
 
-    def encode_reference(self, person: ImageLike | ConditionImage) -> Tensor:
-        """Latent [1, C, 1, H, W] of a person's image, resized and cropped to the stream's size."""
-        return (person if isinstance(person, ConditionImage) else self.prepare_reference(person)).latent
-
-    def encode_garment(self, garment: ImageLike | ConditionImage, *, cutout: bool = True) -> Tensor:
-        """Latent [1, C, 1, H, W] of a garment's image, placed on white as in training."""
-        return (garment if isinstance(garment, ConditionImage) else self.prepare_garment(garment, cutout=cutout)).latent
-
-    def fit_garment(self, garment: ImageLike, *, cutout: bool = True) -> NDArray[np.uint8]:
-        """The garment as the model will see it: uint8 [H, W, 3]."""
-        rgb = load_image(garment)
-        if cutout:
-            return self.place_garment(*cut_out(rgb))
-        if rgb.shape[:2] == (self.height, self.width):
-            return rgb
-        return self.place_garment(rgb, np.ones(rgb.shape[:2], np.float32))
+        Raises:
+            InputError: an image that cannot be used.
+        """
+        return self.conditioner.garment(garment, cutout=cutout)
 
     def place_garment(self, rgb: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """A cut-out garment (alpha in 0..1) on white, where the model expects garments: uint8 [H, W, 3]."""
+        """Place a cut-out garment (alpha in 0..1) on white, where the model expects garments: uint8 [H, W, 3]."""
         return fit_garment(rgb, alpha, self.width, self.height, self.components.stream.garment_box)
-
-    def _encode(self, image: NDArray[np.uint8]) -> Tensor:
-        return self.encode_pixels(torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None])
-
-    @torch.inference_mode()
-    def encode_pixels(self, pixels_BCHW: Tensor) -> Tensor:
-        """Latents [B, C, 1, H, W] of single frames, uint8 [B, 3, H, W] at the stream's size."""
-        return self.components.codec.encode(to_unit(pixels_BCHW[:, :, None])).float()

@@ -14,12 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from quickchange.cache.cache import KVCache
 from quickchange.cache.threads import Entry, Thread
+
+if TYPE_CHECKING:
+    from quickchange.engine.rollout import Rollout
 
 
 class Source(Enum):
@@ -78,27 +80,6 @@ Move = Refresh | Disentangle | Retain | Withdraw | Forward | OpenSegment | Recac
 Moves = tuple[Move, ...]
 
 
-class Actions(Protocol):
-    """What moves need done outside the cache. Latents are single frames, [B, C, 1, H, W]."""
-
-    def reference(self, source: Source) -> Tensor:
-        """Latent of the reference to use from now on."""
-        ...
-
-    def garment(self) -> Tensor:
-        """Latent of the garment to wear from now on."""
-        ...
-
-    def forward_conditions(self, reference_BCFHW: Tensor, garment_BCFHW: Tensor) -> None:
-        """``cache.begin_conditions()``, the network at t = 0, ``cache.commit()``."""
-        ...
-
-    def recache_history(self, frames: int) -> None:
-        """For the last ``frames`` generated latents (whole chunks, maybe none), chunk by chunk, oldest first:
-        ``cache.begin_chunk()``, the network at t = 0, ``cache.commit()``."""
-        ...
-
-
 @dataclass(frozen=True)
 class Outcome:
     """What a switch did: entries that left, and whether a new segment began (new decoder state)."""
@@ -143,22 +124,34 @@ VARIANTS: Mapping[str, Moves] = MappingProxyType(
 """Garment switches by name, for the ablation; "+sink" keeps the sink."""
 
 
-def reschedule(moves: Sequence[Move], cache: KVCache, actions: Actions) -> Outcome:
-    """Carries a switch out, at a chunk border.
+def source_of(moves: Sequence[Move]) -> Source:
+    """Where the reference of these moves comes from: the caller has it ready before ``switch``."""
+    return next((move.source for move in moves if isinstance(move, Disentangle)), Source.CURRENT)
+
+
+def switch(
+    moves: Sequence[Move],
+    rollout: Rollout,
+    *,
+    reference: Tensor,
+    garment: Tensor,
+    history: Sequence[Tensor] = (),
+) -> Outcome:
+    """Carry a switch out, at a chunk border. All encoding is done by then: if that failed, the cache is untouched.
 
     Args:
         moves: e.g. ``VARIANTS["full"]``.
-        cache: the stream's cache, no pass open.
-        actions: the session's part.
+        rollout: the stream's rollout, no pass open.
+        reference: latent of the person from ``source_of(moves)``, [B, C, 1, H, W].
+        garment: latent of the garment to wear from now on, [B, C, 1, H, W].
+        history: latents of the last chunks, oldest first, [B, C, F, H, W] each; only ``Recache`` reads them.
 
     Raises:
         IllegalTransitionError: the moves do not fit the cache's state.
     """
+    cache = rollout.cache
     segment = cache.segment
     withdrawn: tuple[Entry, ...] = ()
-    source = next((move.source for move in moves if isinstance(move, Disentangle)), Source.CURRENT)
-    # Encoding comes first: if it fails, the cache has not been touched.
-    pair = (actions.reference(source), actions.garment()) if Forward() in moves else None
     for move in moves:
         match move:
             case Refresh():
@@ -169,11 +162,12 @@ def reschedule(moves: Sequence[Move], cache: KVCache, actions: Actions) -> Outco
                 cache.retain(sink_only)
             case Withdraw():
                 withdrawn += cache.withdraw()
-            case Forward() if pair is not None:
-                actions.forward_conditions(*pair)
+            case Forward():
+                rollout.conditions(reference, garment)
             case OpenSegment():
                 cache.open_segment()
             case Recache(frames):
                 cache.rewind()
-                actions.recache_history(min(frames, len(withdrawn)) // cache.config.chunk * cache.config.chunk)
+                chunks = min(min(frames, len(withdrawn)) // cache.config.chunk, len(history))
+                rollout.recache(history[len(history) - chunks :])
     return Outcome(withdrawn, cache.segment != segment)

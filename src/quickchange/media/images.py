@@ -6,6 +6,7 @@ Arrays are uint8 RGB [H, W, 3]. Taking a garment off its background is ``cut_out
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from os import PathLike, fspath
 
 import cv2
@@ -13,10 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from quickchange.errors import InputError
+from quickchange.errors import InputError, NotAnImageError
 from quickchange.media.cutout import cut_out
 
-__all__ = ["Box", "cut_out", "fit_garment", "fit_reference", "load_image"]
+__all__ = [
+    "RGB",
+    "Alpha",
+    "Box",
+    "PlacedGarment",
+    "Source",
+    "cut_out",
+    "fit_garment",
+    "fit_reference",
+    "garment_canvas",
+    "load_image",
+]
 
 RGB = NDArray[np.uint8]
 Alpha = NDArray[np.float32]
@@ -29,6 +41,17 @@ MAX_PIXELS = 64_000_000
 # Only formats whose decoders take no detours (no PostScript, no fonts, no outside programs).
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 READABLE = "JPEG, PNG, WebP, BMP, TIFF or AVIF"
+
+
+@dataclass(frozen=True)
+class PlacedGarment:
+    """A garment on its white canvas, where a model expects garments: nothing more is cut or moved.
+
+    Attributes:
+        rgb: uint8 [H, W, 3], at the stream's size.
+    """
+
+    rgb: RGB
 
 
 def load_image(source: Source) -> RGB:
@@ -52,7 +75,7 @@ def load_image(source: Source) -> RGB:
     except FileNotFoundError:
         raise InputError(f"{name}: no such file") from None
     except UnidentifiedImageError:
-        raise InputError(f"{name}: not an image that can be read here; expected {READABLE}") from None
+        raise NotAnImageError(f"{name}: not an image that can be read here; expected {READABLE}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(f"{name}: more than {MAX_PIXELS // 10**6} megapixels; make it smaller") from error
     except InputError:
@@ -136,6 +159,33 @@ def fit_garment(rgb: RGB, alpha: Alpha, width: int, height: int, box: Box = (0.0
     painted = premultiplied[..., :3] + 255 * (1 - premultiplied[..., 3:])
     canvas[top : top + h, left : left + w] = painted.round().clip(0, 255)
     return canvas
+
+
+def garment_canvas(
+    source: Source | PlacedGarment, width: int, height: int, box: Box = (0.05, 0.05, 0.95, 0.95), *, cutout: bool = True
+) -> PlacedGarment:
+    """Load a garment, remove its background, place it: the one entrance for pictures of clothes.
+
+    Args:
+        source: as ``load_image`` takes it; a ``PlacedGarment`` of the canvas's size comes back as it is.
+        width: of the canvas, px.
+        height: of the canvas, px.
+        box: target (x0, y0, x1, y1) in fractions of the canvas.
+        cutout: remove the background first; without it the whole picture is the garment.
+
+    Raises:
+        InputError: an image that cannot be used, or a placed garment of another size.
+    """
+    if isinstance(source, PlacedGarment):
+        if source.rgb.shape[:2] != (height, width):
+            tall, wide = source.rgb.shape[:2]
+            raise InputError(f"the placed garment is {wide}x{tall} px; this model's canvas is {width}x{height}")
+        return source
+    rgb = load_image(source)
+    if not cutout and rgb.shape[:2] == (height, width):
+        return PlacedGarment(rgb)
+    rgb, alpha = cut_out(rgb) if cutout else (rgb, np.ones(rgb.shape[:2], np.float32))
+    return PlacedGarment(fit_garment(rgb, alpha, width, height, box))
 
 
 def fit_reference(rgb: RGB, width: int, height: int) -> RGB:

@@ -19,8 +19,9 @@ from quickchange.serve.sessions.inspector import describe
 from quickchange.serve.sessions.pacing import Pacer
 
 if TYPE_CHECKING:
+    from quickchange.engine.conditioner import ConditionImage
     from quickchange.engine.session import Session
-    from quickchange.engine.studio import ConditionImage, Studio
+    from quickchange.engine.studio import Studio
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from quickchange.serve.uploads import ImageWorker, Upload
 from quickchange.serve.web.errors import problem
 
 if TYPE_CHECKING:
-    from quickchange.engine.studio import ConditionImage, Studio
+    from quickchange.engine.conditioner import ConditionImage
+    from quickchange.engine.studio import Studio
     from quickchange.media.images import Source
 
 logger = logging.getLogger(__name__)

@@ -31,7 +31,7 @@ from quickchange.serve.sessions.pacing import Due, Pacer
 from quickchange.serve.web.errors import problem
 
 if TYPE_CHECKING:
-    from quickchange.engine.studio import ConditionImage
+    from quickchange.engine.conditioner import ConditionImage
     from quickchange.serve.sessions.registry import Hub
 
 logger = logging.getLogger(__name__)
