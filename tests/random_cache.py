@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from quickchange.cache import CacheConfig, KVCache, Thread
+from quickchange.cache.threads import GARMENT, REFERENCE
 from quickchange.kernels.rope import RotaryEmbedding
 
 BATCH, HEADS, HEAD_DIM, GRID, LAYERS = 1, 2, 8, (1, 2), 2
@@ -58,7 +59,7 @@ class Stream:
         self.cache.commit()
 
     def open(self, chunks: int = 0) -> Stream:
-        self.conditions(Thread.REFERENCE, Thread.GARMENT)
+        self.conditions(REFERENCE, GARMENT)
         for _ in range(chunks):
             self.chunk()
         return self

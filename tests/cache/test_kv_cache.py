@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from quickchange.cache import CacheConfig, KVCache, Thread
+from quickchange.cache import CacheConfig, Entry, KVCache, LayerCache, Policy, Thread
+from quickchange.cache.threads import GARMENT, REFERENCE, TEXT
 from quickchange.errors import IllegalTransitionError
 from quickchange.kernels.rope import RotaryEmbedding
 
@@ -41,7 +42,7 @@ def test_slots_are_overwritten_in_place_forever(stream: MakeStream) -> None:
         s.chunk()
         if i % 10 == 9:
             cache.withdraw()
-            s.conditions(Thread.GARMENT)
+            s.conditions(GARMENT)
             cache.withdraw()
             cache.open_segment()
     assert addresses == [store.data_ptr() for store in (cache.k_raw, cache.k_rot, cache.v)]
@@ -86,7 +87,7 @@ def test_only_moved_entries_are_rotated_anew(stream: MakeStream) -> None:
 def test_stale_frames_are_masked(stream: MakeStream) -> None:
     s = stream().open(chunks=1)
     cache: KVCache = s.cache
-    s.conditions(Thread.GARMENT)
+    s.conditions(GARMENT)
     cache.begin_chunk()
     kv = s.randn(3)
     k, v, mask = cache.layer(0).update(*kv[0])
@@ -102,7 +103,7 @@ def test_stale_frames_are_masked(stream: MakeStream) -> None:
 def test_snapshot_and_restore_are_exact(stream: MakeStream) -> None:
     s = stream().open(chunks=4)
     cache: KVCache = s.cache
-    cache.bump(Thread.TEXT)
+    cache.bump(TEXT)
     cache.set_text("walking")
     saved = cache.snapshot()
     state, table = s.generator.get_state(), cache.table()
@@ -118,9 +119,9 @@ def test_snapshot_and_restore_are_exact(stream: MakeStream) -> None:
         return outputs
 
     first = go_on()
-    cache.bump(Thread.TEXT)
+    cache.bump(TEXT)
     cache.set_text("turning")
-    s.conditions(Thread.GARMENT)
+    s.conditions(GARMENT)
     cache.withdraw()
     cache.open_segment()
     s.chunk()
@@ -160,7 +161,7 @@ def test_gradients_reach_new_keys_and_values_only(stream: MakeStream) -> None:
 
 def test_gradients_of_conditions(stream: MakeStream) -> None:
     s = stream()
-    s.cache.begin_conditions(Thread.REFERENCE, Thread.GARMENT)
+    s.cache.begin_conditions(REFERENCE, GARMENT)
     leaf = s.randn(2).requires_grad_()
     k, v, _ = s.cache.layer(0).update(*leaf[0])
     (k.sum() + v.sum()).backward()
@@ -170,7 +171,7 @@ def test_gradients_of_conditions(stream: MakeStream) -> None:
 
 def test_text_belongs_to_the_prompt_in_force(stream: MakeStream) -> None:
     cache: KVCache = stream().open().cache
-    cache.bump(Thread.TEXT)
+    cache.bump(TEXT)
     with pytest.raises(IllegalTransitionError, match="no text t1"):
         _ = cache.text
     cache.set_text(payload := object())
@@ -191,12 +192,42 @@ def test_segment_positions_end_with_the_table(stream: MakeStream) -> None:
     assert s.cache.table() == before
 
 
+class Notebook(Policy):
+    """A policy that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def committed(self, entries: Sequence[Entry], layers: Sequence[LayerCache]) -> None:
+        keys = layers[0].k_raw[:, :, [entry.slot for entry in entries]]
+        self.notes.append(f"frames {[entry.frame for entry in entries]} written: {bool(keys.any())}")
+
+    def switched(self, thread: Thread) -> None:
+        self.notes.append(thread.name)
+
+
+def test_a_policy_hears_of_chunks_and_switches(stream: MakeStream) -> None:
+    s = stream()
+    s.cache.policy = policy = Notebook()
+    s.open(chunks=2)
+    s.cache.begin_chunk()
+    s.cache.abort()
+    s.cache.bump(TEXT)
+    assert policy.notes == [
+        "reference",
+        "garment",
+        "frames [0, 1, 2] written: True",
+        "frames [3, 4, 5] written: True",
+        "text",
+    ]
+
+
 def test_reset_forgets_everything(stream: MakeStream) -> None:
     s = stream().open(chunks=4)
     s.cache.begin_chunk()
     s.cache.reset()
     assert s.cache.entries == ()
-    assert s.cache.versions.garment == 0
+    assert s.cache.versions.of(GARMENT) == 0
     s.open(chunks=1)
     assert [entry.position for entry in s.cache.visible] == [0, 1, 2, 3, 4]
 

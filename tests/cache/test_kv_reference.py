@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from quickchange.cache import KVCache, Thread
+from quickchange.cache.threads import GARMENT, REFERENCE
 
 
 @dataclass
@@ -118,7 +119,7 @@ def test_same_attention_after_any_history(stream: Callable[..., Any], sizes: dic
         (cache.commit if commit else cache.abort)()
 
     def switch() -> None:
-        given = choice.sample([Thread.REFERENCE, Thread.GARMENT], choice.choice([1, 2]))
+        given = choice.sample([REFERENCE, GARMENT], choice.choice([1, 2]))
         for thread in given:
             cache.bump(thread)
         obvious.outdate()
@@ -134,6 +135,6 @@ def test_same_attention_after_any_history(stream: Callable[..., Any], sizes: dic
             choice.choice([cache.open_segment, cache.rewind])()
             obvious.open_segment()
 
-    conditions(Thread.REFERENCE, Thread.GARMENT)
+    conditions(REFERENCE, GARMENT)
     for _ in range(30):
         choice.choice([chunk, chunk, chunk, switch])()

@@ -1,32 +1,55 @@
-"""Any order of operations: the books never break their promises.
+"""Any order of operations, any layout, any policy: the ledger keeps its promises.
 
 A model of two sets (frames that must be seen, frames that are stale) runs alongside.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from quickchange.cache import Fifo, Ledger, State, Thread, Versions, WindowConfig
-from quickchange.cache.threads import CONDITIONS
+from quickchange.cache import Entry, Ledger, Policy, State, Thread, Versions, WindowConfig
+from quickchange.cache.ledger import PositionMode
+from quickchange.cache.threads import FASHION, GARMENT, HISTORY, REFERENCE, TEXT, Layout
 from quickchange.errors import IllegalTransitionError
 
 
-class Books(RuleBasedStateMachine):
+class NewestFirst(Policy):
+    """Gives up single frames, the newest first."""
+
+    def evict(self, evictable: Sequence[Entry], needed: int) -> Collection[Entry]:
+        return evictable[-needed:]
+
+
+class Greedy(Policy):
+    """Gives up everything that may leave."""
+
+    def evict(self, evictable: Sequence[Entry], needed: int) -> Collection[Entry]:
+        return evictable
+
+
+TWO_GARMENTS = Layout((REFERENCE, GARMENT, TEXT, Thread("bottom", 2)))
+
+
+class LedgerMachine(RuleBasedStateMachine):
     @initialize(
         chunk=st.integers(1, 3),
         sink=st.integers(0, 2),
         spare=st.integers(0, 7),
         mode=st.sampled_from(["auto", "segment", "window"]),
+        layout=st.sampled_from([FASHION, TWO_GARMENTS]),
+        policy=st.sampled_from([Policy(), NewestFirst(), Greedy()]),
     )
-    def start(self, chunk: int, sink: int, spare: int, mode: str) -> None:
-        window = 2 + chunk * (sink + 1) + spare
-        self.ledger = Ledger(WindowConfig(window=window, chunk=chunk, sink=sink, positions=mode))  # type: ignore[arg-type]
+    def start(self, chunk: int, sink: int, spare: int, mode: PositionMode, layout: Layout, policy: Policy) -> None:
+        window = layout.video_position + chunk * (sink + 1) + spare
+        self.policy, self.conditions = policy, layout.conditions
+        self.ledger = Ledger.empty(WindowConfig(window=window, chunk=chunk, sink=sink, layout=layout, positions=mode))
         self.seen: set[int] = set()
         self.stale: set[int] = set()
-        for thread in CONDITIONS:
+        for thread in self.conditions:
             self.ledger = self.ledger.bump(thread)
         self.ledger = self.ledger.begin_conditions().commit()
         self.made: Versions | None = self.ledger.versions  # what reference and garment were last forwarded under
@@ -46,14 +69,17 @@ class Books(RuleBasedStateMachine):
     def idle(self) -> bool:
         return not self.ledger.writing
 
-    @rule(thread=st.sampled_from([*CONDITIONS, Thread.TEXT]))
+    @rule(data=st.data())
+    def give(self, data: st.DataObject) -> None:
+        self.bump(data.draw(st.sampled_from(self.ledger.config.layout.threads)))
+
     def bump(self, thread: Thread) -> None:
-        if self.attempt(self.idle, "bump", thread) and thread is not Thread.TEXT:
+        if self.attempt(self.idle, "bump", thread) and thread != TEXT:
             self.seen, self.stale = set(), self.stale | self.seen
 
     @rule()
     def hold_text(self) -> None:
-        self.attempt(self.idle and self.ledger.text_version < self.ledger.versions.text, "hold_text")
+        self.attempt(self.idle and self.ledger.text_version < self.ledger.versions.of(TEXT), "hold_text")
 
     @rule()
     def begin_conditions(self) -> None:
@@ -63,9 +89,9 @@ class Books(RuleBasedStateMachine):
     @rule()
     def begin_chunk(self) -> None:
         now, made = self.ledger.versions, self.made
-        current = made is not None and (made.reference, made.garment) == (now.reference, now.garment)
-        current = current and self.ledger.text_version == now.text
-        result = self.attempt(self.idle and current, "begin_chunk", Fifo())
+        current = made is not None and all(made.of(thread) == now.of(thread) for thread in self.conditions)
+        current = current and self.ledger.text_version == now.of(TEXT)
+        result = self.attempt(self.idle and current, "begin_chunk", self.policy)
         if isinstance(result, tuple):
             frames = {entry.frame for entry in result[1]}
             assert frames <= self.seen | self.stale
@@ -76,9 +102,9 @@ class Books(RuleBasedStateMachine):
     def commit(self) -> None:
         writing = self.ledger.writing
         if self.attempt(bool(writing), "commit"):
-            if writing[0].thread in CONDITIONS:
+            if writing[0].thread in self.conditions:
                 self.made = self.ledger.versions
-            self.seen = self.seen | {entry.frame for entry in writing if entry.thread is Thread.HISTORY}
+            self.seen = self.seen | {entry.frame for entry in writing if entry.thread == HISTORY}
 
     @rule()
     def abort(self) -> None:
@@ -115,13 +141,13 @@ class Books(RuleBasedStateMachine):
     def disentangle(self) -> None:
         """A whole switch, in the order of the paper's method."""
         if self.idle:
-            self.bump(Thread.GARMENT)
-            self.bump(Thread.REFERENCE)
+            self.bump(GARMENT)
+            self.bump(REFERENCE)
             self.withdraw()
             self.begin_conditions()
             self.commit()
             self.restart(True)
-            assert [e.thread for e in self.ledger.visible] == list(CONDITIONS)
+            assert [e.thread for e in self.ledger.visible] == list(self.conditions)
 
     @rule(segment=st.booleans())
     def restart(self, segment: bool) -> None:
@@ -142,10 +168,10 @@ class Books(RuleBasedStateMachine):
         assert {entry.frame for entry in ledger.history if entry.state is State.LIVE} == self.seen
         assert {entry.frame for entry in ledger.history if entry.state is State.STALE} == self.stale
         assert all(entry.state is State.LIVE for entry in ledger.visible)
-        if ledger.writing and ledger.writing[0].thread in CONDITIONS:
+        if ledger.writing and ledger.writing[0].thread in self.conditions:
             assert ledger.visible == ledger.writing
         else:
-            seen = {entry.frame for entry in ledger.visible if entry.thread is Thread.HISTORY}
+            seen = {entry.frame for entry in ledger.visible if entry.thread == HISTORY}
             assert seen == self.seen | {entry.frame for entry in ledger.writing}
 
     @invariant()
@@ -155,7 +181,7 @@ class Books(RuleBasedStateMachine):
         assert len(set(taken)) == len(taken) <= config.window
         assert all(0 <= slot < config.window for slot in taken)
         for entry in ledger.conditions:
-            assert entry.slot == entry.position == CONDITIONS.index(entry.thread)
+            assert entry.slot == entry.position == self.conditions.index(entry.thread)
             assert entry.pinned
         assert sum(entry.pinned for entry in ledger.history) <= config.sink * config.chunk
 
@@ -171,11 +197,11 @@ class Books(RuleBasedStateMachine):
         assert history == sorted(history), "history stays in order of time"
 
 
-Books.TestCase.settings = settings(
+LedgerMachine.TestCase.settings = settings(
     max_examples=150,
     stateful_step_count=40,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-TestBooks = Books.TestCase
+TestLedger = LedgerMachine.TestCase

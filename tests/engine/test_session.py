@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tiny
-from quickchange.cache import State, Thread
+from quickchange.cache import State, threads
 from quickchange.cache.ledger import Ledger
 from quickchange.engine.session import Chunk, Session
 from quickchange.engine.studio import Studio
@@ -112,8 +112,8 @@ def test_every_variant_streams_on(studio: Studio, variant: str) -> None:
         chunks = stream(session, 3)
         entries = session.cache.entries
     assert chunks[0].obeys == sequence
-    assert session.cache.versions.garment == 2
-    old = [e for e in entries if e.thread is Thread.HISTORY and e.versions.garment == 1]
+    assert session.cache.versions.of(threads.GARMENT) == 2
+    old = [e for e in entries if e.thread == threads.HISTORY and e.versions.of(threads.GARMENT) == 1]
     keeps_history = variant == "refresh" or variant.endswith("+sink")
     assert bool(old) == keeps_history
     assert all(e.state is State.LIVE for e in entries)

@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from quickchange.cache import KVCache, Thread
+from quickchange.cache import KVCache
+from quickchange.cache.threads import GARMENT, HISTORY, REFERENCE
 from quickchange.engine.switch import NEW_REFERENCE, VARIANTS, Moves, Outcome, Source, source_of, switch
 from quickchange.errors import IllegalTransitionError
 
@@ -71,7 +72,7 @@ def test_full_switch_leaves_a_fresh_cache(opened: Callable[..., Stream], stream:
     assert len(outcome.withdrawn) == 9
 
     fresh = Stream(stream(positions=mode))
-    for thread in (Thread.REFERENCE, Thread.GARMENT):
+    for thread in (REFERENCE, GARMENT):
         fresh.cache.bump(thread)
     fresh.conditions(encode(f"person {Source.LAST_FRAME.name}"), encode("dress"))
 
@@ -115,11 +116,11 @@ def test_variants(opened: Callable[..., Stream], name: str, mode: str) -> None:
     outcome = s.switch(VARIANTS[name])
     assert source_of(VARIANTS[name]).name == reference
     assert outcome.new_segment is new_segment
-    assert s.cache.versions.garment == 2
-    assert s.cache.versions.reference == (1 if reference == "CURRENT" else 2)
-    seen = [entry for entry in s.cache.visible if entry.thread is Thread.HISTORY]
+    assert s.cache.versions.of(GARMENT) == 2
+    assert s.cache.versions.of(REFERENCE) == (1 if reference == "CURRENT" else 2)
+    seen = [entry for entry in s.cache.visible if entry.thread == HISTORY]
     assert [entry.frame for entry in seen] == frames
-    assert all(entry.carried == (entry.versions.garment == 1) for entry in seen)
+    assert all(entry.carried == (entry.versions.of(GARMENT) == 1) for entry in seen)
     if name != "refresh":
         assert [entry.position for entry in seen] == list(range(2, 2 + len(seen)))
     s.run(4)
@@ -131,7 +132,7 @@ def test_recomputed_frames_hold_the_same_latents(opened: Callable[..., Stream]) 
     before = s.cache.v[:, :, :, 2:11].clone()
     s.switch(VARIANTS["recache"])
     assert torch.equal(before, s.cache.v[:, :, :, 2:11])
-    assert {entry.versions.garment for entry in s.cache.entries} == {2}
+    assert {entry.versions.of(GARMENT) for entry in s.cache.entries} == {2}
 
 
 def test_a_switch_before_the_first_chunk(opened: Callable[..., Stream]) -> None:
@@ -146,7 +147,7 @@ def test_a_switch_before_the_first_chunk(opened: Callable[..., Stream]) -> None:
 def test_a_new_person_keeps_the_garment_version(opened: Callable[..., Stream]) -> None:
     s = opened()
     s.switch(NEW_REFERENCE)
-    assert (s.cache.versions.reference, s.cache.versions.garment, len(s.cache.visible)) == (2, 1, 2)
+    assert (s.cache.versions.of(REFERENCE), s.cache.versions.of(GARMENT), len(s.cache.visible)) == (2, 1, 2)
 
 
 def test_not_in_the_middle_of_a_chunk(opened: Callable[..., Stream]) -> None:

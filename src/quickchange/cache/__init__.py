@@ -3,18 +3,17 @@
 from quickchange.cache.cache import CacheConfig, KVCache, Snapshot
 from quickchange.cache.layers import Frames, LayerCache
 from quickchange.cache.ledger import Ledger, WindowConfig
-from quickchange.cache.policies import EvictionPolicy, Fifo
+from quickchange.cache.policies import Policy
 from quickchange.cache.threads import Entry, State, Thread, Versions
 
 __all__ = [
     "CacheConfig",
     "Entry",
-    "EvictionPolicy",
-    "Fifo",
     "Frames",
     "KVCache",
     "LayerCache",
     "Ledger",
+    "Policy",
     "Snapshot",
     "State",
     "Thread",

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from quickchange.cache.layers import Frames, LayerCache, SlotIndex, to_device
 from quickchange.cache.ledger import Ledger, WindowConfig
-from quickchange.cache.policies import EvictionPolicy, Fifo
-from quickchange.cache.threads import Entry, Thread, Versions
+from quickchange.cache.policies import Policy
+from quickchange.cache.threads import HISTORY, TEXT, Entry, Thread, Versions
 from quickchange.errors import IllegalTransitionError
 from quickchange.kernels.rope import RotaryEmbedding
 
@@ -93,14 +93,14 @@ class KVCache:
         batch: int = 1,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        policy: EvictionPolicy | None = None,
+        policy: Policy | None = None,
     ) -> None:
         if (rotary.head_dim, rotary.tokens_per_frame) != (config.head_dim, config.tokens_per_frame):
             raise ValueError(
                 f"rotary embedding has head_dim {rotary.head_dim} and {rotary.tokens_per_frame} tokens per frame; the "
                 f"cache expects {config.head_dim} and {config.tokens_per_frame}; build both from the same model config"
             )
-        self.config, self.rotary, self.policy = config, rotary, policy or Fifo()
+        self.config, self.rotary, self.policy = config, rotary, policy or Policy()
         self.device = torch.device(device)
         self.observer: Callable[[Ledger], None] | None = None
         shape = (config.layers, batch, config.heads, config.window, config.tokens_per_frame, config.head_dim)
@@ -111,7 +111,7 @@ class KVCache:
 
     def reset(self) -> None:
         """Forgets everything; the tensors stay where they are."""
-        self._close(Ledger(self.config))
+        self._close(Ledger.empty(self.config))
         self._text: Any = None
         self._rotated_at = [-1] * self.config.window
 
@@ -151,10 +151,8 @@ class KVCache:
     @property
     def text(self) -> Any:
         """What ``set_text`` stored; IllegalTransitionError unless it belongs to the prompt in force."""
-        if self._text is None or self.ledger.text_version != self.versions.text:
-            raise IllegalTransitionError(
-                f"no text t{self.versions.text} is held; call bump(Thread.TEXT), then set_text()"
-            )
+        if self._text is None or self.ledger.text_version != self.versions.of(TEXT):
+            raise IllegalTransitionError(f"no text t{self.versions.of(TEXT)} is held; call bump(TEXT), then set_text()")
         return self._text
 
     def table(self) -> str:
@@ -169,6 +167,7 @@ class KVCache:
         ledger = self.ledger
         for thread in given:
             ledger = ledger.bump(thread)
+            self.policy.switched(thread)
         return self._begin(ledger.begin_conditions(), ())
 
     def begin_chunk(self) -> Frames:
@@ -182,7 +181,10 @@ class KVCache:
 
     def commit(self) -> None:
         """Files the open pass's frames as live, made under the versions in force. Call it after the pass at t = 0."""
+        done = self.ledger.writing
         self._close(self.ledger.commit())
+        if done[0].thread == HISTORY:
+            self.policy.committed(done, self._layers)
 
     def abort(self) -> None:
         """Gives the open pass up; its slots are free again."""
@@ -193,9 +195,10 @@ class KVCache:
     def bump(self, thread: Thread) -> None:
         """A thread is given anew; see ``Ledger.bump``."""
         self.ledger = self.ledger.bump(thread)
+        self.policy.switched(thread)
 
     def set_text(self, payload: Any) -> None:
-        """Stores the prompt's cross-attention keys and values, after ``bump(Thread.TEXT)``. The cache never looks
+        """Stores the prompt's cross-attention keys and values, after ``bump(TEXT)``. The cache never looks
         inside and never changes them."""
         self.ledger, self._text = self.ledger.hold_text(), payload
 

@@ -10,17 +10,17 @@ slot comes first, so what is visible is a prefix of the slots, unless stale fram
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Literal, get_args
 
-from quickchange.cache.policies import EvictionPolicy
+from quickchange.cache.policies import Policy
 from quickchange.cache.threads import (
-    CONDITIONS,
-    GARMENT_POSITION,
-    REFERENCE_POSITION,
-    VIDEO_POSITION,
+    FASHION,
+    HISTORY,
+    TEXT,
     Entry,
+    Layout,
     State,
     Thread,
     Versions,
@@ -38,7 +38,8 @@ class WindowConfig:
         window: slots in total: reference, garment, sink and recent frames including the chunk being generated.
         chunk: frames generated at a time.
         sink: first chunks that are pinned (0 for none).
-        positions: rotary frame indices of the video, which start at 2.
+        layout: the threads that condition the stream.
+        positions: rotary frame indices of the video, which start behind the conditions (2 for FASHION).
             "segment": count up from the start of the segment, as in the paper.
             "window": 2, 3, 4, ... over what is visible, in order of time; never beyond ``window - 1``.
             "auto": "segment" while that stays within the window, then "window".
@@ -50,16 +51,18 @@ class WindowConfig:
     window: int = 23
     chunk: int = 3
     sink: int = 1
+    layout: Layout = FASHION
     positions: PositionMode = "auto"
 
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.sink < 0:
             raise ValueError(f"chunk is {self.chunk}, sink {self.sink}; expected chunk >= 1, sink >= 0, e.g. 3 and 1")
-        least = VIDEO_POSITION + self.chunk * (self.sink + 1)
+        least = self.layout.video_position + self.chunk * (self.sink + 1)
         if self.window < least:
             raise ValueError(
-                f"window is {self.window}; expected at least {least}: reference, garment, {self.sink} sink chunk(s) "
-                f"and the chunk being generated, {self.chunk} frames each; enlarge the window or shorten chunk or sink"
+                f"window is {self.window}; expected at least {least}: "
+                f"{', '.join(thread.name for thread in self.layout.conditions)}, {self.sink} sink chunk(s) and the "
+                f"chunk being generated, {self.chunk} frames each; enlarge the window or shorten chunk or sink"
             )
         if self.positions not in get_args(PositionMode):
             raise ValueError(f"positions is {self.positions!r}; expected one of {', '.join(get_args(PositionMode))}")
@@ -83,7 +86,7 @@ class Ledger:
     """
 
     config: WindowConfig
-    versions: Versions = field(default_factory=Versions)
+    versions: Versions
     text_version: int = 0
     conditions: tuple[Entry, ...] = ()
     history: tuple[Entry, ...] = ()
@@ -93,6 +96,11 @@ class Ledger:
     frames: int = 0
     evicted: int = 0
     withdrawn: int = 0
+
+    @classmethod
+    def empty(cls, config: WindowConfig) -> Ledger:
+        """The state before anything is given."""
+        return cls(config, Versions(config.layout))
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -105,7 +113,7 @@ class Ledger:
 
         Reference and garment see only each other: conditions never depend on generated frames.
         """
-        if self.writing and self.writing[0].thread in CONDITIONS:
+        if self.writing and self.writing[0].thread != HISTORY:
             return self.writing
         return tuple(entry for entry in self.entries if entry.state is State.LIVE) + self.writing
 
@@ -120,40 +128,41 @@ class Ledger:
     def bump(self, thread: Thread) -> Ledger:
         """A thread is given anew. A new reference or garment outdates every live entry, the conditions included,
         since they were computed jointly. A new prompt outdates nothing: what happened so far stays true."""
-        self._require_no_pass(f"give a new {thread.value}")
+        self._require_no_pass(f"give a new {thread.name}")
         after = replace(self, versions=self.versions.bump(thread))
-        if thread is Thread.TEXT:
+        if not thread.outdates:
             return after
         return replace(after, conditions=_outdate(self.conditions), history=_outdate(self.history))
 
     def hold_text(self) -> Ledger:
         """The keys and values of the newest prompt have arrived."""
         self._require_no_pass("set the text")
-        if self.text_version == self.versions.text:
+        if self.text_version == self.versions.of(TEXT):
             raise IllegalTransitionError(f"text t{self.text_version} is already held; bump the text thread first")
-        return replace(self, text_version=self.versions.text)
+        return replace(self, text_version=self.versions.of(TEXT))
 
     # -- passes --------------------------------------------------------------------------------------------------------
 
     def begin_conditions(self) -> Ledger:
         """Opens the joint pass of reference and garment. They take the same two slots as before, in place."""
         self._require_no_pass("begin the conditions")
-        if not (self.versions.reference and self.versions.garment):
-            raise IllegalTransitionError(f"versions are {self.versions}; bump both reference and garment first")
+        conditions = self.config.layout.conditions
+        if not all(self.versions.of(thread) for thread in conditions):
+            names = " and ".join(thread.name for thread in conditions)
+            raise IllegalTransitionError(f"versions are {self.versions}; bump both {names} first")
         # A new prompt leaves them live, but they attend to the prompt: computing them anew is then legal too.
         if any(entry.versions == self.versions for entry in self.conditions):
             raise IllegalTransitionError(
                 f"reference and garment ({self.versions}) are up to date; bump one of them first"
             )
         emptied = replace(self, conditions=())
-        places = (REFERENCE_POSITION, GARMENT_POSITION)
         writing = tuple(
             Entry(thread, self.versions, self.segment, self._chunk, self.frames, position, slot, pinned=True)
-            for thread, position, slot in zip(CONDITIONS, places, emptied.free[: len(places)], strict=True)
+            for position, (thread, slot) in enumerate(zip(conditions, emptied.free, strict=False))
         )
         return replace(emptied, writing=writing)
 
-    def begin_chunk(self, policy: EvictionPolicy) -> tuple[Ledger, tuple[Entry, ...]]:
+    def begin_chunk(self, policy: Policy) -> tuple[Ledger, tuple[Entry, ...]]:
         """Opens the pass of a chunk: makes room, places what is visible, reserves slots.
 
         Returns:
@@ -164,18 +173,19 @@ class Ledger:
             raise IllegalTransitionError(
                 f"a chunk needs live reference and garment of {self.versions}; begin_conditions() ... commit() first"
             )
-        if self.text_version != self.versions.text:
+        if TEXT in self.config.layout.threads and self.text_version != self.versions.of(TEXT):
             raise IllegalTransitionError(
-                f"the prompt is t{self.versions.text}, the text held t{self.text_version}; set_text()"
+                f"the prompt is t{self.versions.of(TEXT)}, the text held t{self.text_version}; set_text()"
             )
         room, evicted = self._make_room(policy)
-        history, position = room.history, VIDEO_POSITION + self.clock
+        first = self.config.layout.video_position
+        history, position = room.history, first + self.clock
         if self._window_relative:
-            history = _pack(history)
-            position = VIDEO_POSITION + sum(entry.state is State.LIVE for entry in history)
+            history = self._packed(history)
+            position = first + sum(entry.state is State.LIVE for entry in history)
         pinned = sum(entry.pinned for entry in history) < self.config.sink * self.config.chunk
         writing = tuple(
-            Entry(Thread.HISTORY, self.versions, self.segment, self._chunk, self.frames + i, position + i, slot, pinned)
+            Entry(HISTORY, self.versions, self.segment, self._chunk, self.frames + i, position + i, slot, pinned)
             for i, slot in enumerate(room.free[: self.config.chunk])
         )
         return replace(room, history=history, writing=writing), evicted
@@ -185,7 +195,7 @@ class Ledger:
         if not self.writing:
             raise IllegalTransitionError("nothing to commit; begin a pass first")
         closed = replace(self, writing=())
-        if self.writing[0].thread in CONDITIONS:
+        if self.writing[0].thread != HISTORY:
             return replace(closed, conditions=self.writing)
         done = len(self.writing)
         return replace(closed, history=self.history + self.writing, clock=self.clock + done, frames=self.frames + done)
@@ -229,7 +239,7 @@ class Ledger:
         self._require_no_pass("restart positions")
         if any(entry.state is State.STALE for entry in self.history):
             raise IllegalTransitionError("stale history is still there; withdraw or retain it before positions restart")
-        return replace(self, history=_pack(self.history), clock=len(self.history))
+        return replace(self, history=self._packed(self.history), clock=len(self.history))
 
     def table(self) -> str:
         """The whole state as text, one line per slot."""
@@ -248,7 +258,7 @@ class Ledger:
             entry, state = by_slot[slot]
             marks = " ".join(mark for mark in ("pinned", "carried") if getattr(entry, mark))
             lines.append(
-                f"{slot:>4}  {entry.thread.value:<9}  {state:<7}  {entry.position:>8}  {entry.segment:>7}  "
+                f"{slot:>4}  {entry.thread.name:<9}  {state:<7}  {entry.position:>8}  {entry.segment:>7}  "
                 f"{entry.chunk:>5}  {entry.frame:>5}  {entry.versions!s:<11}  {marks}".rstrip()
             )
         return "\n".join(lines)
@@ -262,14 +272,19 @@ class Ledger:
     @property
     def _window_relative(self) -> bool:
         mode = self.config.positions
-        outgrown = VIDEO_POSITION + self.clock + self.config.chunk > self.config.window
+        outgrown = self.config.layout.video_position + self.clock + self.config.chunk > self.config.window
         return mode == "window" or (mode == "auto" and outgrown)
 
-    def _make_room(self, policy: EvictionPolicy) -> tuple[Ledger, tuple[Entry, ...]]:
+    def _packed(self, history: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        """Live history at consecutive positions; stale entries are not seen, so theirs do not matter."""
+        places = count(self.config.layout.video_position)
+        return tuple(replace(entry, position=next(places)) if entry.state is State.LIVE else entry for entry in history)
+
+    def _make_room(self, policy: Policy) -> tuple[Ledger, tuple[Entry, ...]]:
         needed = self.config.chunk - len(self.free)
         if needed <= 0:
             return self, ()
-        chosen = policy.choose([entry for entry in self.history if entry.evictable], needed)
+        chosen = policy.evict([entry for entry in self.history if entry.evictable], needed)
         if len(set(chosen)) < needed or not set(chosen) <= set(self.history):
             raise IllegalTransitionError(
                 f"the policy chose {len(chosen)} entries; expected {needed} or more of the offer"
@@ -280,15 +295,9 @@ class Ledger:
 
     def _require_no_pass(self, wish: str) -> None:
         if self.writing:
-            what = "conditions are" if self.writing[0].thread in CONDITIONS else "a chunk is"
+            what = "a chunk is" if self.writing[0].thread == HISTORY else "conditions are"
             raise IllegalTransitionError(f"cannot {wish} while {what} being written; commit() or abort() first")
 
 
 def _outdate(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     return tuple(entry.outdate() if entry.state is State.LIVE else entry for entry in entries)
-
-
-def _pack(history: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """Live history at positions 2, 3, 4, ...; stale entries are not seen, so theirs do not matter."""
-    places = count(VIDEO_POSITION)
-    return tuple(replace(entry, position=next(places)) if entry.state is State.LIVE else entry for entry in history)

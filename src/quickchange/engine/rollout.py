@@ -15,6 +15,7 @@ from torch import Tensor
 
 from quickchange.cache import KVCache, Thread
 from quickchange.cache.attention import CachedAttention
+from quickchange.cache.threads import GARMENT, REFERENCE, TEXT
 from quickchange.model.attention import NUM_CONDITIONS
 from quickchange.model.flow import TRAIN_TIMESTEPS, FewStepSchedule, to_x0
 from quickchange.model.transformer import (
@@ -60,7 +61,7 @@ class Rollout:
     def say(self, text: TextContext) -> None:
         """A new prompt for what comes next; history stays. Conditions attend to the prompt too: follow with
         ``conditions`` where there are any."""
-        self.cache.bump(Thread.TEXT)
+        self.cache.bump(TEXT)
         self.cache.set_text(text)
 
     @torch.no_grad()
@@ -70,8 +71,8 @@ class Rollout:
         Args:
             given: threads whose version moves with this pass; at the first call both are given in any case.
         """
-        if self.cache.versions.reference == 0:
-            given = (Thread.REFERENCE, Thread.GARMENT)
+        if self.cache.versions.of(REFERENCE) == 0:
+            given = (REFERENCE, GARMENT)
         pair = torch.cat([reference_BCFHW, garment_BCFHW], 2)
         if self._noise is None:
             shape = (len(self.levels), *pair.shape[:2], self.cache.config.chunk, *pair.shape[3:])

@@ -19,7 +19,7 @@ from quickchange.engine.switch import VARIANTS
 from quickchange.media.images import fit_garment
 
 if TYPE_CHECKING:
-    from quickchange.cache import EvictionPolicy
+    from quickchange.cache import Policy
 
 
 class Studio:
@@ -124,7 +124,7 @@ class Studio:
         *,
         variant: str = "full",
         cutout: bool = True,
-        policy: EvictionPolicy | None = None,
+        policy: Policy | None = None,
     ) -> Session:
         """Starts a stream.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from quickchange.cache.threads import Entry, Thread
+from quickchange.cache.threads import GARMENT, REFERENCE, Entry
 
 if TYPE_CHECKING:
     from quickchange.engine.rollout import Rollout
@@ -155,9 +155,9 @@ def switch(
     for move in moves:
         match move:
             case Refresh():
-                cache.bump(Thread.GARMENT)
+                cache.bump(GARMENT)
             case Disentangle():
-                cache.bump(Thread.REFERENCE)
+                cache.bump(REFERENCE)
             case Retain(sink_only):
                 cache.retain(sink_only)
             case Withdraw():

@@ -1,23 +1,8 @@
-"""Eviction policies: which frames leave when the window is full.
+"""Policies: which frames leave when the window is full, and what a policy may learn of the cache.
 
-A policy only ever chooses among entries that the state machine calls evictable. It sees entries, never tensors.
+The state machine decides what *may* leave; a policy chooses among that. Conditions are never a policy's to drop.
 """
 
-from __future__ import annotations
+from quickchange.cache.policies.base import Policy
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
-
-from quickchange.cache.policies.fifo import Fifo
-from quickchange.cache.threads import Entry
-
-
-class EvictionPolicy(Protocol):
-    """Chooses what to give up."""
-
-    def choose(self, evictable: Sequence[Entry], needed: int) -> Collection[Entry]:
-        """Picks at least ``needed`` of ``evictable``, which come oldest first; ``needed >= 1``."""
-        ...
-
-
-__all__ = ["EvictionPolicy", "Fifo"]
+__all__ = ["Policy"]

@@ -20,8 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quickchange.cache import KVCache, Thread
+from quickchange.cache import KVCache
 from quickchange.cache.layers import Frames
+from quickchange.cache.threads import HISTORY
 from quickchange.engine.session import Session
 from quickchange.engine.studio import Studio
 from quickchange.evaluate.protocol import CHUNKS_BEFORE, interval
@@ -73,7 +74,7 @@ class AttentionMass:
             logits = logits.masked_fill(~mask, -torch.inf)
         probability = logits.softmax(-1)
         frames = view.frames
-        if frames.entries[0].thread is Thread.HISTORY:
+        if frames.entries[0].thread == HISTORY:
             if frames is not self._chunk:
                 self._chunk, self._shares, self._seen = frames, [], self._count()
             slot_S = probability.unflatten(3, (frames.prefix, -1)).sum(4).mean((0, 1, 2)).double().cpu()
@@ -94,7 +95,7 @@ class AttentionMass:
         """Slot and number of the group of everything visible."""
         own = {entry.slot for entry in self.cache.ledger.writing}
         for entry in self.cache.visible:
-            yield entry.slot, GROUPS.index("itself" if entry.slot in own else entry.thread.value)
+            yield entry.slot, GROUPS.index("itself" if entry.slot in own else entry.thread.name)
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from quickchange.cache import Entry, Ledger, Thread, Versions
+from quickchange.cache import Entry, Ledger, Versions
+from quickchange.cache.threads import GARMENT, HISTORY, REFERENCE, TEXT
 from quickchange.serve.protocol.messages import CacheEntry, CacheStep
 
 
@@ -24,18 +25,18 @@ def describe(before: Ledger, states: Sequence[Ledger]) -> list[CacheStep]:
 
 
 def _move(before: Ledger, after: Ledger) -> str:
-    if after.versions.garment > before.versions.garment:
+    if after.versions.of(GARMENT) > before.versions.of(GARMENT):
         return "refresh"
-    if after.versions.reference > before.versions.reference:
+    if after.versions.of(REFERENCE) > before.versions.of(REFERENCE):
         return "disentangle"
-    if after.versions.text > before.versions.text:
+    if after.versions.of(TEXT) > before.versions.of(TEXT):
         return "new prompt"
     if after.withdrawn > before.withdrawn:
         return "withdraw"
     if after.segment > before.segment:
         return "new segment"
     if after.writing and not before.writing:
-        return "generate" if after.writing[0].thread is Thread.HISTORY else "forward"
+        return "generate" if after.writing[0].thread == HISTORY else "forward"
     if before.writing and not after.writing:
         return "commit"
     return "retain" if before.history != after.history else ""
@@ -44,7 +45,7 @@ def _move(before: Ledger, after: Ledger) -> str:
 def _step(move: str, before: Ledger, after: Ledger) -> CacheStep:
     present = {(entry.slot, entry.frame, entry.thread) for entry in after.entries + after.writing}
     left = [entry for entry in before.entries if (entry.slot, entry.frame, entry.thread) not in present]
-    entries = [_entry(entry, "withdrawn") for entry in left if entry.thread is Thread.HISTORY]
+    entries = [_entry(entry, "withdrawn") for entry in left if entry.thread == HISTORY]
     entries += [_entry(entry, entry.state.value) for entry in after.entries]
     entries += [_entry(entry, "writing") for entry in after.writing]
     return CacheStep(
@@ -61,7 +62,7 @@ def _step(move: str, before: Ledger, after: Ledger) -> CacheStep:
 def _entry(entry: Entry, state: Any) -> CacheEntry:
     return CacheEntry(
         slot=entry.slot,
-        thread=entry.thread.value,  # type: ignore[arg-type]
+        thread=entry.thread.name,  # type: ignore[arg-type]
         state=state,
         versions=_versions(entry.versions),
         segment=entry.segment,
@@ -74,4 +75,4 @@ def _entry(entry: Entry, state: Any) -> CacheEntry:
 
 
 def _versions(versions: Versions) -> tuple[int, int, int]:
-    return versions.reference, versions.garment, versions.text
+    return versions.of(REFERENCE), versions.of(GARMENT), versions.of(TEXT)
