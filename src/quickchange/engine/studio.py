@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from quickchange.cache import KVCache
 from quickchange.engine.components import Components, GarmentKind
 from quickchange.engine.conditioner import Conditioner, ConditionImage, Garment, Person
+from quickchange.engine.memory import free_bytes
 from quickchange.engine.rollout import Rollout
 from quickchange.engine.session import Session
 from quickchange.engine.switch import VARIANTS
@@ -111,9 +111,7 @@ class Studio:
 
     def free_bytes(self) -> int:
         """Memory that is free on the device now."""
-        if self.device.type == "cuda":
-            return torch.cuda.mem_get_info(self.device)[0]
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return free_bytes(self.device)
 
     def open(
         self,
