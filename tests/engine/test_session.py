@@ -18,7 +18,7 @@ from quickchange.cache.ledger import Ledger
 from quickchange.engine.session import Chunk, Session
 from quickchange.engine.studio import Studio
 from quickchange.engine.switch import VARIANTS
-from quickchange.errors import InputError, ModelError, SessionClosedError
+from quickchange.errors import InputError, SessionClosedError
 
 SMALL = tiny.studio()
 GARMENT = SMALL.prepare_garment(tiny.image(3), cutout=False)
@@ -453,20 +453,3 @@ def test_an_observer_sees_every_state_of_a_switch(studio: Studio) -> None:
     states = [{entry.state for entry in ledger.history} for ledger in seen]
     assert states.index({State.STALE}) < states.index(set())  # history turns stale, then leaves
     assert (seen[-1].segment, len(seen[-1].history)) == (1, 3)
-
-
-def test_a_damaged_model_is_one_clear_error(studio: Studio, tmp_path: Path) -> None:
-    studio.save_pretrained(tmp_path)
-    config = tmp_path / "transformer" / "config.json"
-    whole = config.read_text()
-    config.write_text(whole.replace('"text_dim": 8', '"text_dim": 9'))
-    with pytest.raises(ModelError, match="text"):
-        Studio.from_pretrained(tmp_path)
-    config.write_text("{")
-    with pytest.raises(ModelError, match="JSON"):
-        Studio.from_pretrained(tmp_path)
-    config.write_text(whole)
-    weights = tmp_path / "transformer" / "diffusion_pytorch_model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ModelError, match="Safetensor"):
-        Studio.from_pretrained(tmp_path)

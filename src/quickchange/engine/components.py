@@ -7,26 +7,29 @@ what differs is in their config files.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
-from quickchange.cache import CacheConfig
-from quickchange.errors import ModelError
+from quickchange.cache import CacheConfig, KVCache, Policy
+from quickchange.cache.ledger import PositionMode
+from quickchange.engine.rollout import Rollout
+from quickchange.errors import ModelError, ModelNotFoundError
 from quickchange.files import save_safetensors_atomic, write_json_atomic
 from quickchange.kernels.rope import RotaryEmbedding
 from quickchange.model.codec import LIGHT_CLASS, Codec, LightCodec
 from quickchange.model.flow import FewStepSchedule
+from quickchange.model.prompts import PromptEncoder
 from quickchange.model.transformer import TransformerConfig, WanTransformer
-
-if TYPE_CHECKING:
-    from quickchange.model.prompts import PromptEncoder
 
 WEIGHTS = "diffusion_pytorch_model"
 TRANSFORMER_CLASS = "WanTransformer3DModel"
@@ -41,12 +44,22 @@ class StreamConfig:
     """What a model streams; saved with it. Defaults are those of Wan2.2-TI2V-5B (METHOD section 2).
 
     Attributes:
-        width, height: pixels. fps: frames per second of media time.
-        chunk, window, sink: latent frames per chunk, latent frames in the cache, chunks kept as sink.
-        timesteps, shift: the few-step schedule.
+        width: pixels of a row.
+        height: rows of pixels.
+        fps: frames per second of media time.
+        chunk: latent frames per chunk.
+        window: latent frames in the cache.
+        sink: first chunks that stay in the cache.
+        timesteps: of the few-step schedule, see ``FewStepSchedule``.
+        shift: its flow shift.
+        time_labels: its time labels, where they differ from 1000 times the noise level; None where they do not.
+        positions: how rotary positions run on, see ``WindowConfig``. "segment" is the paper's.
         garment_box: where training places garments on their white canvas, (x0, y0, x1, y1) in fractions; photos
             are fitted into it.
         kinds: of garments that it was trained on, of "top", "bottom" and "one-piece".
+
+    Raises:
+        ValueError: a value out of range.
     """
 
     width: int = 704
@@ -57,6 +70,8 @@ class StreamConfig:
     sink: int = 1
     timesteps: tuple[float, ...] = (1000.0, 750.0, 500.0, 250.0)
     shift: float = 5.0
+    time_labels: tuple[float, ...] | None = None
+    positions: PositionMode = "auto"
     garment_box: tuple[float, float, float, float] = (0.05, 0.05, 0.95, 0.95)
     kinds: tuple[GarmentKind, ...] = GARMENT_KINDS
 
@@ -69,19 +84,32 @@ class StreamConfig:
             raise ValueError(f"garment_box is {self.garment_box}; expected 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
         if not self.kinds or not set(self.kinds) <= set(GARMENT_KINDS):
             raise ValueError(f"kinds is {self.kinds}; expected some of {', '.join(GARMENT_KINDS)}")
+        if self.positions not in get_args(PositionMode):
+            raise ValueError(f"positions is {self.positions!r}; expected one of {', '.join(get_args(PositionMode))}")
         self.schedule()
 
     def schedule(self) -> FewStepSchedule:
-        return FewStepSchedule(self.timesteps, self.shift)
+        """The student's denoising steps."""
+        return FewStepSchedule(self.timesteps, self.shift, self.time_labels)
 
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> StreamConfig:
+        """Reads JSON or TOML values.
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        Raises:
+            ValueError: an unknown name, or a value out of range.
+        """
+        known = [field.name for field in dataclasses.fields(StreamConfig)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"stream has unknown settings {', '.join(unknown)}; expected some of {', '.join(known)}")
+        tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return StreamConfig(**tuples)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise FileNotFoundError(f"{path} not found; expected a model directory in diffusers layout")
+        raise ModelNotFoundError(f"{path} not found; expected a model directory in diffusers layout")
     values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return values
 
@@ -99,16 +127,40 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def load_transformer(folder: Path) -> WanTransformer:
-    """Our or diffusers' ``transformer/`` folder; weights in float32 unless stored otherwise on a large model."""
+def load_transformer(folder: Path, dtype: torch.dtype = torch.float32) -> WanTransformer:
+    """Our or diffusers' ``transformer/`` folder, frozen.
+
+    Args:
+        folder: with ``config.json`` and weights.
+        dtype: of the weights, but for those that ``WanTransformer.needs_float32`` names.
+
+    Raises:
+        ModelNotFoundError: a file is missing.
+    """
     config = TransformerConfig.from_dict(_read_json(folder / "config.json"))
+    weights = {
+        name: value.to(torch.float32 if WanTransformer.needs_float32(name) else dtype)
+        for name, value in load_weights(folder).items()
+    }
     with torch.device("meta"):
         model = WanTransformer(config)
-    weights = load_weights(folder)
     model.load_state_dict(weights, assign=True)
     if config.channel_std is not None:  # not a weight, so still on the meta device
         model.channel_std = torch.tensor(config.channel_std)[:, None, None, None]
     return model.eval().requires_grad_(False)
+
+
+def _moved(
+    module: nn.Module, device: torch.device | str, dtype: Callable[[str, torch.Tensor], torch.dtype] | None = None
+) -> Any:
+    """A copy whose tensors lie on ``device``. It shares tensors that need no conversion; the others are copied once,
+    straight to the device, so a text encoder of 20 GB needs no second place in the host's memory."""
+    memo: dict[int, Any] = {}
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        moved = tensor.detach().to(device=device, dtype=dtype(name, tensor) if dtype else None)
+        parameter = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = nn.Parameter(moved, requires_grad=tensor.requires_grad) if parameter else moved
+    return copy.deepcopy(module, memo)
 
 
 def load_codec(folder: Path) -> Codec:
@@ -159,33 +211,78 @@ class Components:
             window=stream.window,
             chunk=stream.chunk,
             sink=stream.sink,
+            positions=stream.positions,
+        )
+
+    def open_rollout(
+        self,
+        *,
+        batch: int = 1,
+        dtype: torch.dtype | None = None,
+        rotary: RotaryEmbedding | None = None,
+        policy: Policy | None = None,
+    ) -> Rollout:
+        """Open a rollout over an empty cache, on the transformer's device.
+
+        Args:
+            batch: streams side by side.
+            dtype: of keys and values; default: the transformer's.
+            rotary: what ``rotary`` returned on that device, to share its tables among streams.
+            policy: what leaves a full cache; default: first in, first out.
+        """
+        network = self.transformer
+        rotary = rotary or self.rotary(network.device)
+        config = self.cache_config(rotary.tokens_per_frame)
+        cache = KVCache(config, rotary, batch=batch, device=network.device, dtype=dtype or network.dtype, policy=policy)
+        return Rollout(network, cache, self.stream.schedule())
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Components:
+        """Copy everything to a device; what is there already, in its dtype, is shared. The codec keeps its dtype.
+
+        Args:
+            device: torch device.
+            dtype: of the transformer, but for the weights that ``WanTransformer.needs_float32`` names.
+        """
+
+        def kept(name: str, tensor: torch.Tensor) -> torch.dtype:
+            return torch.float32 if WanTransformer.needs_float32(name) else dtype
+
+        module = _moved(self.prompts.module, device)
+        prompts = PromptEncoder(module, self.prompts.tokenizer, self.prompts.max_tokens)
+        return dataclasses.replace(
+            self,
+            transformer=_moved(self.transformer, device, kept),
+            codec=_moved(cast(nn.Module, self.codec), device),
+            prompts=prompts,
         )
 
     @staticmethod
-    def from_pretrained(directory: Path | str) -> Components:
+    def from_pretrained(directory: Path | str, dtype: torch.dtype = torch.float32) -> Components:
         """Loads a model directory.
 
+        Args:
+            directory: in diffusers layout.
+            dtype: of the transformer, but for the weights that ``WanTransformer.needs_float32`` names.
+
         Raises:
-            FileNotFoundError: the directory or a part of it is missing; names it.
+            ModelNotFoundError: the directory or a part of it is missing; names it.
             ModelError: a part is damaged, out of range, or does not fit the others.
         """
         root = Path(directory)
         try:
-            return Components._load(root)
-        except FileNotFoundError:
+            return Components._load(root, dtype)
+        except ModelError:
             raise
+        except FileNotFoundError as error:
+            raise ModelNotFoundError(str(error)) from error
         except (ValueError, TypeError, KeyError, RuntimeError, OSError, SafetensorError) as error:
             raise ModelError(" ".join(f"{type(error).__name__}: {error}".split())) from error
 
     @staticmethod
-    def _load(root: Path) -> Components:
-        from quickchange.model.prompts import PromptEncoder
-
-        known = {f.name for f in dataclasses.fields(StreamConfig)}
-        stream = {k: v for k, v in _read_json(root / "model_index.json").get("stream", {}).items() if k in known}
+    def _load(root: Path, dtype: torch.dtype) -> Components:
         return Components(
-            stream=StreamConfig(**_tuples(stream)),
-            transformer=load_transformer(root / "transformer"),
+            stream=StreamConfig.from_dict(_read_json(root / "model_index.json").get("stream", {})),
+            transformer=load_transformer(root / "transformer", dtype),
             codec=load_codec(root / "vae"),
             prompts=PromptEncoder.from_pretrained(root),
         )
@@ -208,7 +305,6 @@ class Components:
         }
         write_json_atomic(root / "scheduler" / "scheduler_config.json", scheduler)
         index = {
-            "_class_name": "QuickchangePipeline",
             "transformer": ["diffusers", TRANSFORMER_CLASS],
             "vae": [
                 "diffusers" if type(self.codec).__name__ == "WanCodec" else "quickchange",

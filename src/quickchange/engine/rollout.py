@@ -16,8 +16,9 @@ from torch import Tensor
 from quickchange.cache import KVCache, Thread
 from quickchange.cache.attention import CachedAttention
 from quickchange.cache.threads import GARMENT, REFERENCE, TEXT
+from quickchange.engine.noise import NoiseBuffer
 from quickchange.model.attention import NUM_CONDITIONS
-from quickchange.model.flow import TRAIN_TIMESTEPS, FewStepSchedule, to_x0
+from quickchange.model.flow import FewStepSchedule, to_x0
 from quickchange.model.transformer import (
     GARMENT_ROLE,
     REFERENCE_ROLE,
@@ -46,17 +47,16 @@ class Rollout:
         self.attention: SelfAttention = CachedAttention(cache)
         chunk, device = cache.config.chunk, cache.device
 
-        def at(level: float, frames: int) -> TimeEmbedding:
-            return transformer.embed_time(torch.full((1, frames), level * TRAIN_TIMESTEPS, device=device))
+        def at(timestep: float, frames: int) -> TimeEmbedding:
+            return transformer.embed_time(torch.full((1, frames), timestep, device=device))
 
         with torch.no_grad():
-            self._times = [at(level, chunk) for level in self.levels]
+            self._times = [at(label, chunk) for label in schedule.time_labels]
             self._clean_chunk, self._clean_pair = at(0.0, chunk), at(0.0, NUM_CONDITIONS)
         self._video_roles = torch.full((chunk,), VIDEO_ROLE, device=device)
         self._pair_roles = torch.tensor([REFERENCE_ROLE, GARMENT_ROLE], device=device)
-        self._noise: Tensor | None = None  # [steps, B, C, F, H, W]; x_t of every step overwrites its own noise
+        self._noise: NoiseBuffer | None = None  # of the size of the first latents
         self._unsettled: Tensor | None = None  # clean latents of the chunk whose pass is open
-        self._drawn: Tensor | None = None  # the same on the host, pinned where the device is another
 
     def say(self, text: TextContext) -> None:
         """A new prompt for what comes next; history stays. Conditions attend to the prompt too: follow with
@@ -76,9 +76,7 @@ class Rollout:
         pair = torch.cat([reference_BCFHW, garment_BCFHW], 2)
         if self._noise is None:
             shape = (len(self.levels), *pair.shape[:2], self.cache.config.chunk, *pair.shape[3:])
-            self._noise = torch.empty(shape, device=pair.device)
-            on_host = pair.device.type == "cpu"
-            self._drawn = self._noise if on_host else torch.empty(shape, pin_memory=True)
+            self._noise = NoiseBuffer.on(pair.device, shape)
         with self._commit_on_success():
             self.cache.begin_conditions(*given)
             self._forward(pair, self._clean_pair, self._pair_roles)
@@ -137,12 +135,10 @@ class Rollout:
                 self._forward(latents, self._clean_chunk, self._video_roles)
 
     def _draw(self, generator: torch.Generator, steps: int) -> Tensor:
-        """All noise of a chunk at once, before its passes. The host's copy is free again by the next chunk, since
-        showing this one waits for the device."""
-        if self._noise is None or self._drawn is None:
+        """All noise of a chunk at once, before its passes: [steps, B, C, F, H, W]. The passes overwrite it."""
+        if self._noise is None:
             raise RuntimeError("no reference and garment yet; call conditions() before chunk()")
-        drawn = self._drawn[:steps].normal_(generator=generator)
-        return drawn if self._noise is self._drawn else self._noise[:steps].copy_(drawn, non_blocking=True)
+        return self._noise.draw(generator, steps)
 
     @contextmanager
     def _commit_on_success(self) -> Iterator[None]:

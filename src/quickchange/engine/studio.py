@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quickchange.cache import KVCache
 from quickchange.engine.components import Components, GarmentKind
 from quickchange.engine.conditioner import Conditioner, ConditionImage, Garment, Person
 from quickchange.engine.memory import free_bytes
-from quickchange.engine.rollout import Rollout
 from quickchange.engine.session import Session
 from quickchange.engine.switch import VARIANTS
 from quickchange.media.images import fit_garment
@@ -26,25 +24,18 @@ class Studio:
     """Opens sessions over one set of weights.
 
     Args:
-        components: what ``Components.from_pretrained`` loads.
-        device: torch device. dtype: of the transformer and its cache; the codec stays in float32.
+        components: what ``Components.from_pretrained`` loads. Left as they are: the studio copies what it converts.
+        device: torch device.
+        dtype: of the transformer and its cache; the codec keeps its own.
     """
 
     def __init__(
         self, components: Components, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> None:
-        self.components, self.device, self.dtype = components, torch.device(device), dtype
-        transformer = components.transformer.to(self.device, dtype)
-        # Sinusoids need more digits than bfloat16 has; these two run once per schedule, not per pass.
-        transformer.condition_embedder.time_embedder.float()
-        transformer.condition_embedder.time_proj.float()
-        if transformer.channel_std is not None:
-            transformer.channel_std = transformer.channel_std.float()
-        components.codec.to(self.device)
-        components.prompts.to(self.device)
-        self._rotary = components.rotary(self.device)
-        self.conditioner = Conditioner(components, self.device)
-        self._cache_config = components.cache_config(self._rotary.tokens_per_frame)
+        self.device, self.dtype = torch.device(device), dtype
+        self.components = components.to(self.device, dtype)
+        self._rotary = self.components.rotary(self.device)
+        self.conditioner = Conditioner(self.components, self.device)
 
     @staticmethod
     def from_pretrained(
@@ -57,11 +48,12 @@ class Studio:
             warm: run ``warm_up``.
 
         Raises:
-            FileNotFoundError: the directory or a part of it is missing.
+            ModelNotFoundError: the directory or a part of it is missing.
+            ModelError: a part is damaged, out of range, or does not fit the others.
         """
         if dtype is None:
             dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
-        studio = Studio(Components.from_pretrained(directory), device, dtype)
+        studio = Studio(Components.from_pretrained(directory, dtype), device, dtype)
         if warm:
             studio.warm_up()
         return studio
@@ -105,7 +97,7 @@ class Studio:
     @property
     def session_bytes(self) -> int:
         """About what one session holds in the device's memory: its cache, and half as much again for the rest."""
-        config = self._cache_config
+        config = self.components.cache_config(self._rotary.tokens_per_frame)
         entry = config.layers * config.heads * config.tokens_per_frame * config.head_dim
         return int(1.5 * 3 * config.window * entry * self.dtype.itemsize)  # keys twice, values
 
@@ -142,10 +134,9 @@ class Studio:
             raise ValueError(f"variant is {variant!r}; expected one of {', '.join(VARIANTS)}")
         conditioner, components = self.conditioner, self.components
         person, worn = conditioner.person(reference), conditioner.garment(garment, cutout=cutout)
-        cache = KVCache(self._cache_config, self._rotary, device=self.device, dtype=self.dtype, policy=policy)
         with torch.inference_mode():
             return Session(
-                Rollout(components.transformer, cache, components.stream.schedule()),
+                components.open_rollout(rotary=self._rotary, policy=policy),
                 components.codec,
                 conditioner,
                 reference=person.latent,

@@ -40,10 +40,13 @@ class FewStepSchedule:
     Attributes:
         timesteps: descending, in (0, 1000], before the warp (paper: 1000, 750, 500, 250).
         shift: flow shift, > 0 (paper: 5.0).
+        labels: what the network is told of each step's noise level, in [0, 1000]; None for 1000 times the level.
+            Checkpoints that were distilled with rounded labels need theirs (public code: 1000, 936, 832, 624).
     """
 
     timesteps: tuple[float, ...] = (1000.0, 750.0, 500.0, 250.0)
     shift: float = 5.0
+    labels: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         steps = self.timesteps
@@ -53,8 +56,16 @@ class FewStepSchedule:
             )
         if self.shift <= 0:
             raise ValueError(f"shift is {self.shift}; expected a positive number, e.g. 5.0")
+        labels = self.labels
+        if labels is not None and (len(labels) != len(steps) or any(not 0 <= t <= TRAIN_TIMESTEPS for t in labels)):
+            raise ValueError(f"labels are {labels}; expected one in [0, 1000] for each of {len(steps)} timesteps")
 
     @property
     def levels(self) -> tuple[float, ...]:
         """Warped noise levels, one per step, descending, in (0, 1]."""
         return tuple(float(warp(t / TRAIN_TIMESTEPS, self.shift)) for t in self.timesteps)
+
+    @property
+    def time_labels(self) -> tuple[float, ...]:
+        """Timesteps that the network's time embedding is given, one per step, in [0, 1000]."""
+        return self.labels or tuple(level * TRAIN_TIMESTEPS for level in self.levels)

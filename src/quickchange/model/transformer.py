@@ -110,6 +110,11 @@ def _modulate(x_BFPE: Tensor, shift_BF1E: Tensor, scale_BF1E: Tensor, eps: float
     return (normed * (1 + scale_BF1E) + shift_BF1E).to(x_BFPE.dtype)
 
 
+def _normal(*shape: int) -> Tensor:
+    """``torch.randn``, which on the meta device would import torch's reference implementations: a second."""
+    return torch.empty(shape).normal_()
+
+
 class Attention(nn.Module):
     """Projections of self- or cross-attention; RMS norm of queries and keys across all heads."""
 
@@ -158,7 +163,7 @@ class Block(nn.Module):
         self.attn2 = Attention(dim, config.num_attention_heads, config.eps)
         self.norm2 = nn.LayerNorm(dim, eps=config.eps)
         self.ffn = FeedForward(dim, config.ffn_dim)
-        self.scale_shift_table = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
+        self.scale_shift_table = nn.Parameter(_normal(1, 6, dim) / dim**0.5)
 
     def forward(
         self,
@@ -237,15 +242,31 @@ class WanTransformer(nn.Module):
         self.condition_embedder = ConditionEmbedder(config)
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.num_layers)])
         self.proj_out = nn.Linear(dim, config.out_channels * math.prod(config.patch_size))
-        self.scale_shift_table = nn.Parameter(torch.randn(1, 2, dim) / dim**0.5)
-        self.role_embedding = nn.Parameter(torch.randn(3, dim) * 0.5) if config.role_embedding else None
-        self.grid_embedding = nn.Parameter(torch.randn(math.prod(config.grid), dim) * 0.5) if config.grid else None
+        self.scale_shift_table = nn.Parameter(_normal(1, 2, dim) / dim**0.5)
+        self.role_embedding = nn.Parameter(_normal(3, dim) * 0.5) if config.role_embedding else None
+        self.grid_embedding = nn.Parameter(_normal(math.prod(config.grid), dim) * 0.5) if config.grid else None
         std = None if config.channel_std is None else torch.tensor(config.channel_std)[:, None, None, None]
         self.register_buffer("channel_std", std, persistent=False)
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of the matrix products; ``needs_float32`` names the weights that keep theirs."""
         return self.proj_out.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.proj_out.weight.device
+
+    @staticmethod
+    def needs_float32(name: str) -> bool:
+        """Whether a weight or buffer keeps float32 in a network of lower precision.
+
+        Sinusoids need more digits than bfloat16 has, modulation and norms are computed in float32, and all of these
+        are small. The same modules stay in float32 in diffusers.
+        """
+        kept = {"time_embedder", "time_proj", "scale_shift_table", "norm2", "channel_std"}
+        return not kept.isdisjoint(name.split("."))
 
     def embed_time(self, timestep_BF: Tensor) -> TimeEmbedding:
         """Embeds timesteps in [0, 1000], one per latent frame."""

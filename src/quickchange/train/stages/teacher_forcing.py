@@ -142,7 +142,7 @@ class _SharedRollout(Rollout):
     def _draw(self, generator: torch.Generator, steps: int) -> Tensor:
         if self._noise is None:
             raise RuntimeError("no reference and garment yet; call conditions() before chunk()")
-        noise = self._noise[:steps]
+        noise = self._noise.out[:steps]
         return noise.copy_(self.stage.draw(torch.randn, tuple(noise.shape), generator, dim=1))
 
 
