@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,3 +129,14 @@ def test_a_damaged_model_is_one_clear_error(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ModelError, match="Safetensor"):
         Studio.from_pretrained(tmp_path)
+
+
+def test_loading_a_network_imports_no_reference_implementations(stored: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from quickchange.engine.components import load_transformer; "
+        f"load_transformer(Path({str(stored / 'transformer')!r})); "
+        "print('torch._dynamo' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

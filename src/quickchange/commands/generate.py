@@ -53,7 +53,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
     parser.add_argument("--model", type=Path, help=f"model directory (default: ${MODEL_VARIABLE}, else models/mini)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
-    parser.add_argument("--threads", type=int, help="CPU threads to compute with (default: torch's choice)")
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads to compute with (default: the fastest number, measured)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -96,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     from quickchange.generate.run import generate
 
     if sys.stderr.isatty():
-        sys.stderr.write(f"loading and warming up {model.name} ...\n")
+        sys.stderr.write(f"loading {model.name} ...\n")
     studio, threads = open_studio(model, args.device, threads)
     summary = generate(studio, plan, model=str(model), threads=threads)
     for switch in summary.switches:
@@ -109,8 +111,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def open_studio(model: Path, device: str, threads: int | None) -> tuple[Studio, int]:
+def open_studio(
+    model: Path, device: str, threads: int | None, *, most: int | None = None, warm: bool = False
+) -> tuple[Studio, int]:
     """Load ``model`` on ``device``; also returns the number of CPU threads computed with.
+
+    Args:
+        model: model directory.
+        device: as ``usable_device`` takes it.
+        threads: number of CPU threads; None lets it follow the machine, see ``Studio.tune_threads``.
+        most: greatest number to consider then; default: usable cores.
+        warm: run everything that a live stream can run once.
 
     Raises:
         InputError: for a device that is not there, or a model directory that is not whole.
@@ -123,7 +134,12 @@ def open_studio(model: Path, device: str, threads: int | None) -> tuple[Studio, 
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        return Studio.from_pretrained(model, device=usable_device(device)), torch.get_num_threads()
+        studio = Studio.from_pretrained(model, device=usable_device(device), warm=False)
+        if threads is None and studio.device.type == "cpu":
+            studio.tune_threads(most)
+        if warm:
+            studio.warm_up()
+        return studio, torch.get_num_threads()
     except FileNotFoundError as error:
         raise InputError(f"{model} is not a whole model directory: {error}") from error
     except ModelError as error:

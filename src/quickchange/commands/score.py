@@ -154,6 +154,9 @@ def load_studio(model: Path, device: str) -> Studio:
     from quickchange.engine.studio import Studio as RealStudio
 
     try:
-        return RealStudio.from_pretrained(model, device=device, warm=False)
+        studio = RealStudio.from_pretrained(model, device=device, warm=False)
+        if studio.device.type == "cpu":
+            studio.tune_threads()
+        return studio
     except (FileNotFoundError, ModelError) as error:
         raise InputError(f"{model} cannot be used: {error}") from error

@@ -69,12 +69,15 @@ def run(args: argparse.Namespace) -> int:
     import uvicorn
 
     from quickchange.commands.generate import open_studio
+    from quickchange.engine.threads import usable_cores
     from quickchange.serve.protocol.messages import MAX_MESSAGE_BYTES
     from quickchange.serve.web.app import create_app
 
-    # Threads that compute wait for each other by spinning: with a browser on the same cores, all would crawl.
-    threads = args.threads or max(1, len(os.sched_getaffinity(0)) - 1)
-    app = create_app(lambda: open_studio(model, args.device, threads)[0], model.resolve().name, settings)
+    # Threads that compute wait for each other: one core is left to the browser, the encoder and the socket.
+    most = max(1, usable_cores() - 1)
+    app = create_app(
+        lambda: open_studio(model, args.device, args.threads, most=most, warm=True)[0], model.resolve().name, settings
+    )
     config = uvicorn.Config(
         app,
         host=args.host,

@@ -18,7 +18,8 @@ from typing import Any, Literal, cast, get_args
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from quickchange.cache import CacheConfig, KVCache, Policy
 from quickchange.cache.ledger import PositionMode
@@ -127,6 +128,20 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
+class _NoInitialValues(TorchFunctionMode):
+    """Skips random and constant initial values: stored weights replace them.
+
+    On the meta device they cost nothing but an import of torch's reference implementations, which takes two seconds.
+    """
+
+    SKIPPED = frozenset({Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, Tensor.mul_, Tensor.div_})
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return args[0] if func in self.SKIPPED else func(*args, **(kwargs or {}))
+
+
 def load_transformer(folder: Path, dtype: torch.dtype = torch.float32) -> WanTransformer:
     """Our or diffusers' ``transformer/`` folder, frozen.
 
@@ -142,7 +157,7 @@ def load_transformer(folder: Path, dtype: torch.dtype = torch.float32) -> WanTra
         name: value.to(torch.float32 if WanTransformer.needs_float32(name) else dtype)
         for name, value in load_weights(folder).items()
     }
-    with torch.device("meta"):
+    with torch.device("meta"), _NoInitialValues():
         model = WanTransformer(config)
     model.load_state_dict(weights, assign=True)
     if config.channel_std is not None:  # not a weight, so still on the meta device

@@ -14,6 +14,7 @@ closes the session, since the next frame is no longer defined. A failed change o
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -124,6 +125,7 @@ class Session:
         prompt: what happens.
         seed: of the noise.
         variant: moves of a garment switch, see ``switch.VARIANTS``.
+        took: called after each chunk with its seconds per frame, in the iterating thread.
     """
 
     def __init__(
@@ -137,7 +139,9 @@ class Session:
         prompt: str,
         seed: int,
         variant: str,
+        took: Callable[[float], None] | None = None,
     ) -> None:
+        self._took = took
         self._rollout, self._codec, self._conditioner = rollout, codec, conditioner
         self._cache = rollout.cache
         self._generator = torch.Generator().manual_seed(seed)
@@ -300,9 +304,12 @@ class Session:
             raise StopIteration
         with torch.inference_mode():
             self._apply_pending()
+            started = time.perf_counter()
             with self._closed_on_error():
                 pixels_TCHW = self._generate(settle)
         frames = pixels_TCHW.permute(0, 2, 3, 1).cpu().numpy()
+        if self._took:
+            self._took((time.perf_counter() - started) / len(frames))
         return Chunk(frames, self._obeyed, self._next - len(frames), self._cache.segment)
 
     @contextmanager

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from quickchange.engine.components import Components, GarmentKind
 from quickchange.engine.conditioner import Conditioner, ConditionImage, Garment, Person
 from quickchange.engine.memory import free_bytes
 from quickchange.engine.session import Session
 from quickchange.engine.switch import VARIANTS
+from quickchange.engine.threads import ThreadTuner
 from quickchange.media.images import fit_garment
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Studio:
         self.components = components.to(self.device, dtype)
         self._rotary = self.components.rotary(self.device)
         self.conditioner = Conditioner(self.components, self.device)
+        self.threads: ThreadTuner | None = None
 
     @staticmethod
     def from_pretrained(
@@ -144,7 +147,34 @@ class Studio:
                 prompt=prompt,
                 seed=seed,
                 variant=variant,
+                took=self.threads.took if self.threads else None,
             )
+
+    def tune_threads(self, most: int | None = None) -> ThreadTuner:
+        """Let the number of CPU threads follow the machine: measure now, and again when chunks get slow.
+
+        Sums are added in another order with another number of threads, so frames may differ in their last bits between
+        runs. Leave it out, and set torch's number of threads, where a seed must give the same frames bit for bit.
+
+        Args:
+            most: greatest number of threads; default: usable cores.
+        """
+        rollout = self.components.open_rollout(rotary=self._rotary)
+        stream, codec = self.components.stream, self.components.codec
+        rows, columns = stream.height // codec.spatial, stream.width // codec.spatial
+        blank = torch.zeros(1, codec.latent_channels, 1, rows, columns, device=self.device)
+        with torch.inference_mode():
+            rollout.say(self.conditioner.prompt(""))
+            rollout.conditions(blank, blank)
+        generator = torch.Generator()
+
+        @torch.inference_mode()
+        def one_pass() -> Tensor:
+            return rollout.chunk(generator, steps=1)
+
+        self.threads = ThreadTuner(one_pass, most)
+        self.threads.tune()
+        return self.threads
 
     def warm_up(self) -> None:
         """Runs everything a live stream can run, a switch with a full cache and a new prompt included."""

@@ -111,7 +111,7 @@ def _modulate(x_BFPE: Tensor, shift_BF1E: Tensor, scale_BF1E: Tensor, eps: float
 
 
 def _normal(*shape: int) -> Tensor:
-    """``torch.randn``, which on the meta device would import torch's reference implementations: a second."""
+    """``torch.randn``, by in-place operations that loading a stored model can skip."""
     return torch.empty(shape).normal_()
 
 
@@ -163,7 +163,7 @@ class Block(nn.Module):
         self.attn2 = Attention(dim, config.num_attention_heads, config.eps)
         self.norm2 = nn.LayerNorm(dim, eps=config.eps)
         self.ffn = FeedForward(dim, config.ffn_dim)
-        self.scale_shift_table = nn.Parameter(_normal(1, 6, dim) / dim**0.5)
+        self.scale_shift_table = nn.Parameter(_normal(1, 6, dim).div_(dim**0.5))
 
     def forward(
         self,
@@ -242,9 +242,9 @@ class WanTransformer(nn.Module):
         self.condition_embedder = ConditionEmbedder(config)
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.num_layers)])
         self.proj_out = nn.Linear(dim, config.out_channels * math.prod(config.patch_size))
-        self.scale_shift_table = nn.Parameter(_normal(1, 2, dim) / dim**0.5)
-        self.role_embedding = nn.Parameter(_normal(3, dim) * 0.5) if config.role_embedding else None
-        self.grid_embedding = nn.Parameter(_normal(math.prod(config.grid), dim) * 0.5) if config.grid else None
+        self.scale_shift_table = nn.Parameter(_normal(1, 2, dim).div_(dim**0.5))
+        self.role_embedding = nn.Parameter(_normal(3, dim).mul_(0.5)) if config.role_embedding else None
+        self.grid_embedding = nn.Parameter(_normal(math.prod(config.grid), dim).mul_(0.5)) if config.grid else None
         std = None if config.channel_std is None else torch.tensor(config.channel_std)[:, None, None, None]
         self.register_buffer("channel_std", std, persistent=False)
 
