@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from quickchange.serve.catalogue import Catalogue, Role
 from quickchange.serve.metrics import Metrics
-from quickchange.serve.protocol.messages import ModelInfo, State
+from quickchange.serve.protocol.messages import ModelInfo
+from quickchange.serve.protocol.problems import problem
+from quickchange.serve.protocol.states import State
 from quickchange.serve.recording import Recording
 from quickchange.serve.sessions.session import Live, Viewer
 from quickchange.serve.sessions.worker import Device
 from quickchange.serve.settings import Settings
 from quickchange.serve.uploads import ImageWorker, Upload
-from quickchange.serve.web.errors import problem
 
 if TYPE_CHECKING:
     from quickchange.engine.conditioner import ConditionImage

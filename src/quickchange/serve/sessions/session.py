@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from quickchange.serve.catalogue import Role
-from quickchange.serve.protocol import messages as protocol
-from quickchange.serve.protocol.messages import MAX_SEED, Event, State, step
+from quickchange.serve.protocol import VERSION, messages
+from quickchange.serve.protocol.messages import MAX_SEED
+from quickchange.serve.protocol.problems import problem
+from quickchange.serve.protocol.states import Event, State, step
 from quickchange.serve.recording import Recording
 from quickchange.serve.sessions.driver import Scene, Shot, Turns
 from quickchange.serve.sessions.pacing import Due, Pacer
-from quickchange.serve.web.errors import problem
 
 if TYPE_CHECKING:
     from quickchange.engine.conditioner import ConditionImage
@@ -125,7 +126,7 @@ class Live:
     def _go(self, event: Event) -> None:
         before, self.state = self.state, step(self.state, event)
         if self.state is not before:
-            self._tell(protocol.StateChanged(state=self.state))
+            self._tell(messages.StateChanged(state=self.state))
 
     # -- controls ------------------------------------------------------------------------------------------------------
 
@@ -170,7 +171,7 @@ class Live:
             self._pacer.acknowledge(self._pacer.last_shown, time.monotonic())
         self._wake()
 
-    def acknowledge(self, ack: protocol.Ack) -> None:
+    def acknowledge(self, ack: messages.Ack) -> None:
         self._go(Event.WATCH)
         with self._lock:
             self._pacer.acknowledge(ack.frame, time.monotonic())
@@ -246,7 +247,7 @@ class Live:
             if short
             else "the stream ended because of a fault in the server, which its log describes; open a new one"
         )
-        self._tell(protocol.Trouble(problem=problem("internal", detail).problem, fatal=True))
+        self._tell(messages.Trouble(problem=problem("internal", detail).problem, fatal=True))
 
     # -- the screen ----------------------------------------------------------------------------------------------------
 
@@ -273,14 +274,14 @@ class Live:
             return None
         return min(self._kept, key=lambda kept: abs(kept[0] - (self._kept[-1][0] if number is None else number)))[1]
 
-    def stats(self) -> protocol.Stats:
+    def stats(self) -> messages.Stats:
         now = time.monotonic()
         with self._lock:
             buffered, dropped = self._pacer.buffered, self._pacer.dropped
         recent = [at for at in self._sent if now - at < RATE_SECONDS]
         times = [*self._switches]
         cuts = quantiles(times, n=20, method="inclusive") if len(times) > 1 else times * 19
-        return protocol.Stats(
+        return messages.Stats(
             generated=round(self._speed, 1),
             rate=round(len(recent) / RATE_SECONDS, 1),
             buffered_ms=round(1000 * buffered),
@@ -291,10 +292,10 @@ class Live:
             switch_p95=round(cuts[18], 1) if cuts else None,
         )
 
-    def welcome(self, resumed: bool, codec: protocol.Codec) -> protocol.Welcome:
+    def welcome(self, resumed: bool, codec: messages.Codec) -> messages.Welcome:
         scene = None if self._turns is None else self._turns.scene
-        return protocol.Welcome(
-            version=protocol.VERSION,
+        return messages.Welcome(
+            version=VERSION,
             session=self.token,
             resumed=resumed,
             state=self.state,
@@ -319,7 +320,7 @@ class Live:
             studio, settings = self._hub.studio, self._hub.settings
             path = self._hub.recordings / f"{secrets.token_hex(16)}.mp4"
             self._recording = Recording(path, studio.width, studio.height, studio.fps, settings.recording_seconds)
-            self._tell(protocol.Recording(on=True))
+            self._tell(messages.Recording(on=True))
         elif not on and self._recording is not None:
             recording, self._recording = self._recording, None
             task = asyncio.create_task(self._finish(recording))
@@ -330,12 +331,12 @@ class Live:
         try:
             path = await asyncio.to_thread(self._hub.finish_recording, recording)
         except Exception as error:
-            self._tell(protocol.Trouble(problem=problem("internal", str(error)).problem))
-            self._tell(protocol.Recording(on=False))
+            self._tell(messages.Trouble(problem=problem("internal", str(error)).problem))
+            self._tell(messages.Recording(on=False))
             return
         self.recordings[path.stem] = path
         url = f"/v1/recordings/{path.stem}"
-        self._tell(protocol.Recording(on=False, url=url, seconds=round(recording.seconds, 2)))
+        self._tell(messages.Recording(on=False, url=url, seconds=round(recording.seconds, 2)))
 
     # -- the end -------------------------------------------------------------------------------------------------------
 

@@ -20,13 +20,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from quickchange.serve.catalogue import load_catalogue
-from quickchange.serve.protocol import messages as protocol
+from quickchange.serve.protocol import messages
+from quickchange.serve.protocol.problems import problem
 from quickchange.serve.sessions.registry import Hub
 from quickchange.serve.sessions.worker import Device
 from quickchange.serve.settings import Settings
 from quickchange.serve.web import routes as rest
 from quickchange.serve.web.connection import HELLO_SECONDS, Connection
-from quickchange.serve.web.errors import install, problem
+from quickchange.serve.web.errors import install
 from quickchange.serve.web.guard import Guard
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Server:
             places = self._settings.max_sessions
             if places is None:
                 places = await device.turn(lambda: count_places(studio))
-            model = protocol.ModelInfo(
+            model = messages.ModelInfo(
                 name=self._name,
                 width=studio.width,
                 height=studio.height,
@@ -134,7 +135,7 @@ def create_app(load: Callable[[], Studio], name: str, settings: Settings) -> Fas
             with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
                 # After its hello: a viewer that is still speaking might miss the answer.
                 await asyncio.wait_for(socket.receive(), HELLO_SECONDS)
-                await socket.send_text(protocol.Trouble(problem=trouble, fatal=True).model_dump_json())
+                await socket.send_text(messages.Trouble(problem=trouble, fatal=True).model_dump_json())
                 await socket.close(1013, "warming up")
             return
         await Connection(socket, server.hub).serve()

@@ -16,13 +16,13 @@ from pydantic import BaseModel
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from quickchange.serve.encode import Encoder, make_encoder
-from quickchange.serve.protocol import messages as protocol
-from quickchange.serve.protocol.messages import FrameHeader, NotNow, ProtocolError
+from quickchange.serve.protocol import VERSION, messages
+from quickchange.serve.protocol.frames import FrameHeader
+from quickchange.serve.protocol.problems import InvalidTransitionError, ProblemError, ProtocolError, problem
 from quickchange.serve.sessions.driver import Scene, Shot
 from quickchange.serve.sessions.pacing import Due
 from quickchange.serve.sessions.registry import Hub
 from quickchange.serve.sessions.session import Live, draw_seed
-from quickchange.serve.web.errors import ProblemError, problem
 from quickchange.serve.web.guard import TokenBucket
 
 logger = logging.getLogger(__name__)
@@ -93,13 +93,13 @@ class Connection:
 
     async def _greet(self) -> Live:
         try:
-            hello = protocol.parse(await asyncio.wait_for(self._receive(), HELLO_SECONDS))
+            hello = messages.parse(await asyncio.wait_for(self._receive(), HELLO_SECONDS))
         except TimeoutError:
             raise ProtocolError(f"no hello within {HELLO_SECONDS:g} s") from None
-        if not isinstance(hello, protocol.Hello):
+        if not isinstance(hello, messages.Hello):
             raise ProtocolError(f"the first message is {hello.type!r}; expected hello")
-        if hello.version != protocol.VERSION:
-            raise ProtocolError(f"protocol version {hello.version}; this server speaks {protocol.VERSION}")
+        if hello.version != VERSION:
+            raise ProtocolError(f"protocol version {hello.version}; this server speaks {VERSION}")
         studio = self._hub.studio
         self._encoder = make_encoder(hello.codecs[0], studio.width, studio.height, studio.fps)
         if not hello.resume:
@@ -115,7 +115,7 @@ class Connection:
     async def _refuse(self, error: ProblemError | ProtocolError) -> None:
         details = error.problem if isinstance(error, ProblemError) else problem("bad-request", str(error)).problem
         with contextlib.suppress(WebSocketDisconnect, ConnectionError, RuntimeError):
-            await self._socket.send_text(protocol.Trouble(problem=details, fatal=True).model_dump_json())
+            await self._socket.send_text(messages.Trouble(problem=details, fatal=True).model_dump_json())
         await self._close(BUSY if details.status == 503 else POLICY, details.title)
 
     async def _close(self, code: int, reason: str) -> None:
@@ -131,7 +131,7 @@ class Connection:
             while self._outbox:
                 message = self._outbox.popleft()
                 await self._socket.send_text(message.model_dump_json())
-                if isinstance(message, protocol.Trouble) and message.fatal:
+                if isinstance(message, messages.Trouble) and message.fatal:
                     return
             if self._dismissed is not None:
                 return
@@ -151,7 +151,7 @@ class Connection:
         picture = await asyncio.to_thread(encoder.encode, due.item.frame, key)
         if not self._described:
             self._described = True
-            video = protocol.Video(
+            video = messages.Video(
                 codec=encoder.codec, decoder=encoder.decoder, width=encoder.width, height=encoder.height
             )
             await self._socket.send_text(video.model_dump_json())
@@ -188,11 +188,11 @@ class Connection:
                 if wait > 0:
                     detail = f"more than {MESSAGES_PER_SECOND:g} messages a second; send fewer"
                     raise problem("too-many-requests", detail, retry_after=wait)
-                message = protocol.parse(text)
+                message = messages.parse(text)
                 request = getattr(message, "id", None)
                 await self._obey(live, message)
                 self._errors = 0
-                if isinstance(message, protocol.Close):
+                if isinstance(message, messages.Close):
                     return
             except (ProblemError, ProtocolError) as error:
                 self._errors += 1
@@ -206,50 +206,50 @@ class Connection:
             if details.status == 429:  # a flood is answered slowly
                 await asyncio.sleep(min(1.0, details.retry_after or 0.0))
         else:
-            kind = "invalid-transition" if isinstance(error, NotNow) else "bad-request"
+            kind = "invalid-transition" if isinstance(error, InvalidTransitionError) else "bad-request"
             details = problem(kind, str(error)).problem
-        self.tell(protocol.Trouble(problem=details, id=request))
+        self.tell(messages.Trouble(problem=details, id=request))
 
     async def _obey(self, live: Live, message: Any) -> None:
         match message:
-            case protocol.Hello():
+            case messages.Hello():
                 raise ProtocolError("hello is only possible once, as the first message")
-            case protocol.Open():
+            case messages.Open():
                 self._open(live, message)
-            case protocol.Wear():
+            case messages.Wear():
                 garment = self._hub.garment(live, message.garment)
                 self._accept(message.id, live.control(lambda turns: turns.wish(garment=garment)))
                 live.garment = message.garment
-            case protocol.Person():
+            case messages.Person():
                 person = self._hub.person(live, message.person)
                 self._accept(message.id, live.control(lambda turns: turns.wish(person=person)))
                 live.person = message.person
-            case protocol.Say():
+            case messages.Say():
                 self._accept(message.id, live.control(lambda turns: turns.wish(prompt=message.prompt)))
-            case protocol.Take():
+            case messages.Take():
                 seed = draw_seed() if message.seed is None else message.seed
                 self._accept(message.id, live.control(lambda turns: turns.take(seed)), seed)
-            case protocol.Pause() | protocol.Resume():
-                live.pause(isinstance(message, protocol.Pause))
-            case protocol.Visible():
+            case messages.Pause() | messages.Resume():
+                live.pause(isinstance(message, messages.Pause))
+            case messages.Visible():
                 live.hide(not message.visible)
-            case protocol.Inspect():
+            case messages.Inspect():
                 live.inspect(message.on)
-            case protocol.Record():
+            case messages.Record():
                 live.record(message.on)
-            case protocol.Ack():
+            case messages.Ack():
                 live.acknowledge(message)
-            case protocol.Keyframe():
+            case messages.Keyframe():
                 self._want_key = True
                 live.lost_pictures()
-            case protocol.Close():
+            case messages.Close():
                 await asyncio.shield(self._hub.end(live))
 
-    def _open(self, live: Live, message: protocol.Open) -> None:
+    def _open(self, live: Live, message: messages.Open) -> None:
         person = self._hub.person(live, message.person)
         garment = self._hub.garment(live, message.garment)
         seed = draw_seed() if message.seed is None else message.seed
         live.open(message.person, message.garment, Scene(person, garment, message.prompt, seed))
 
     def _accept(self, request: int, sequence: int, seed: int | None = None) -> None:
-        self.tell(protocol.Accepted(id=request, sequence=sequence, seed=seed))
+        self.tell(messages.Accepted(id=request, sequence=sequence, seed=seed))

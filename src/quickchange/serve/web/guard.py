@@ -16,8 +16,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from quickchange.serve.protocol.problems import ProblemError, problem
 from quickchange.serve.settings import Settings
-from quickchange.serve.web.errors import ProblemError, problem, response
+from quickchange.serve.web.errors import response
 
 logger = logging.getLogger(__name__)
 

@@ -20,10 +20,11 @@ from starlette.background import BackgroundTask
 from quickchange.media.video import default_scale, enlarge, save_png_atomic
 from quickchange.serve.catalogue import Item, Role
 from quickchange.serve.protocol.messages import MAX_PROMPT, MAX_SEED, Kind
+from quickchange.serve.protocol.problems import problem
 from quickchange.serve.sessions.registry import Hub
 from quickchange.serve.sessions.session import Live
 from quickchange.serve.uploads import read_garment, read_person, read_upload
-from quickchange.serve.web.errors import RESPONSES, problem
+from quickchange.serve.web.errors import RESPONSES
 from quickchange.serve.web.oneshot import Cancelled, StudioInTurns
 
 router = APIRouter(responses=RESPONSES)
