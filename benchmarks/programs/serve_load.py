@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from quickchange.evaluate.record import commit, weights_digest
 from quickchange.files import atomic_path, write_json_atomic
-from quickchange.serve.client import Refused, Viewer, connect
+from quickchange.serve.client import RefusedError, Viewer, connect
 from quickchange.serve.protocol import messages
 
 HERE = Path(__file__).resolve().parent
@@ -138,7 +138,7 @@ async def ask_in_vain(url: str, tries: int = 5) -> int:
         try:
             async with connect(url) as viewer:
                 await viewer.send(messages.Close())
-        except Refused as error:
+        except RefusedError as error:
             refused += error.problem.type.endswith(":busy")
     return refused
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
 
+from quickchange.errors import QuickchangeError
 from quickchange.serve.protocol import VERSION, messages
 from quickchange.serve.protocol.frames import FrameHeader
 from quickchange.serve.protocol.messages import Codec
@@ -31,7 +32,7 @@ ACK_EVERY = 6  # frames
 MOST_KEPT = 256  # messages and frames nobody has asked for yet
 
 
-class Refused(RuntimeError):
+class RefusedError(QuickchangeError, RuntimeError):
     """The server answered with a problem."""
 
     def __init__(self, problem: Problem) -> None:
@@ -71,7 +72,7 @@ class Viewer:
         """Sends a control, made with a request id, and waits until it is accepted. What comes meanwhile is kept.
 
         Raises:
-            Refused: the server cannot do that. TimeoutError: no answer.
+            RefusedError: the server cannot do that. TimeoutError: no answer.
         """
         self._requests += 1
         request = self._requests
@@ -82,7 +83,7 @@ class Viewer:
 
         answer = await self.wait(answers, timeout)
         if isinstance(answer, messages.Trouble):
-            raise Refused(answer.problem)
+            raise RefusedError(answer.problem)
         if not isinstance(answer, messages.Accepted):
             raise TypeError(f"{type(answer).__name__} is no answer")
         return answer
@@ -132,7 +133,7 @@ class Viewer:
         if isinstance(raw, str):
             message = messages.parse_answer(raw)
             if isinstance(message, messages.Trouble) and message.fatal:
-                raise Refused(message.problem)
+                raise RefusedError(message.problem)
             return message
         header, data = FrameHeader.unpack(raw)
         self._unanswered += 1
@@ -153,7 +154,7 @@ async def connect(
         token: bearer token of the server. resume: ``welcome.session`` of a stream whose socket was lost.
 
     Raises:
-        Refused: busy, warming up, unknown session ... OSError: no server there.
+        RefusedError: busy, warming up, unknown session ... OSError: no server there.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     address = url.replace("http", "ws", 1).rstrip("/") + "/v1/stream"

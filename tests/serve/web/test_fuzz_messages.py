@@ -103,7 +103,7 @@ def test_malformed_greetings_are_shown_out(server: Running) -> None:
                 await socket.send(rng.randbytes(40) if number % 3 == 0 else malformed(rng))
                 answer = messages.parse_answer(await socket.recv())
                 assert isinstance(answer, messages.Trouble | messages.Welcome)
-        while server.hub.sessions:
+        while server.registry.occupied:
             await asyncio.sleep(0.02)
 
     asyncio.run(asyncio.wait_for(run(), 60))

@@ -56,17 +56,17 @@ class Made:
 @dataclass
 class _Wishes:
     changed: set[str] = field(default_factory=set)  # fields of the scene
-    take: bool = False
+    restart: bool = False
 
     @property
     def switch(self) -> bool:
-        return self.take or not self.changed.isdisjoint(("garment", "person"))
+        return self.restart or not self.changed.isdisjoint(("garment", "person"))
 
 
-class Turns:
+class ChunkDriver:
     """One stream's turns on the device.
 
-    ``wish`` and ``take`` may be called at any time; the next turn obeys the latest of each kind.
+    ``wish`` and ``restart`` may be called at any time; the next turn obeys the latest of each kind.
 
     Args:
         studio: opens engine sessions. scene: what to begin with.
@@ -89,11 +89,11 @@ class Turns:
             self._wishes.changed |= changes.keys()
             return self._count()
 
-    def take(self, seed: int) -> int:
+    def restart(self, seed: int) -> int:
         """Shall start over with another seed; returns a sequence id."""
         with self._lock:
             self.scene = replace(self.scene, seed=seed)
-            self._wishes.take = True
+            self._wishes.restart = True
             return self._count()
 
     def inspect(self, on: bool) -> None:
@@ -128,7 +128,7 @@ class Turns:
         with self._lock:
             wishes, self._wishes = self._wishes, _Wishes()
             scene, obeys = self.scene, self._sequence
-        if self._engine is None or wishes.take:
+        if self._engine is None or wishes.restart:
             engine = self._open(scene)
         else:
             engine = self._obey(self._engine, wishes.changed, scene)

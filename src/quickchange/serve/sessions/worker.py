@@ -14,7 +14,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-class Device:
+class Worker:
     """See the module header."""
 
     def __init__(self) -> None:
