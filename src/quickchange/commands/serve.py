@@ -97,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
         port = server.servers[0].sockets[0].getsockname()[1]
         host = f"[{args.host}]" if ":" in args.host else args.host
         link = f"http://{host}:{port}/" + (f"?token={settings.token}" if settings.token else "")
-        what = f"{registry.model.name} on {registry.model.device}, places: {registry.capacity}"
+        shown = registry.services.model
+        what = f"{shown.name} on {shown.device}, places: {registry.capacity}"
         sys.stdout.write(f"{link}  ({what}; Ctrl-C stops it)\n")
         sys.stdout.flush()
 

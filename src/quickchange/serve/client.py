@@ -9,6 +9,7 @@ async with connect("http://127.0.0.1:8000") as viewer:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
+from websockets.exceptions import ConnectionClosed
 
 from quickchange.errors import QuickchangeError
 from quickchange.serve.protocol import VERSION, messages
@@ -139,7 +141,8 @@ class Viewer:
         self._unanswered += 1
         if self.acknowledge and (self._unanswered >= ACK_EVERY or header.cut):
             self._unanswered = 0
-            await self.send(messages.Ack(frame=header.number))
+            with contextlib.suppress(ConnectionClosed):  # what came before the end is still to be read
+                await self.send(messages.Ack(frame=header.number))
         return Frame(header, data, time.monotonic())
 
 

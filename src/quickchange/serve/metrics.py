@@ -12,9 +12,9 @@ SWITCH_BUCKETS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2.5, 5)  # 
 
 
 class Metrics:
-    """Counters and gauges of one server. ``sessions``: asked for at every scrape."""
+    """Counters and gauges of one server."""
 
-    def __init__(self, sessions: Callable[[], int]) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -22,7 +22,7 @@ class Metrics:
         def counter(name: str, text: str) -> Counter:
             return Counter(f"quickchange_{name}", text, registry=self.registry)
 
-        Gauge("quickchange_sessions", "Streams that hold a place", registry=self.registry).set_function(sessions)
+        self._sessions = Gauge("quickchange_sessions", "Streams that hold a place", registry=self.registry)
         self._frames = counter("frames_generated", "Frames generated")
         self._seconds = counter("device_seconds", "Seconds that the device worked for streams")
         self._shown = counter("frames_shown", "Frames sent to viewers")
@@ -36,6 +36,10 @@ class Metrics:
             buckets=SWITCH_BUCKETS,
             registry=self.registry,
         )
+
+    def count_sessions(self, count: Callable[[], int]) -> None:
+        """Call ``count`` for the number of streams at every scrape."""
+        self._sessions.set_function(count)
 
     def generated(self, frames: int, seconds: float) -> None:
         self._frames.inc(frames)

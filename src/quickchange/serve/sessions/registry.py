@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quickchange.serve.catalogue import Catalogue, Role
-from quickchange.serve.metrics import Metrics
-from quickchange.serve.protocol.messages import ModelInfo
 from quickchange.serve.protocol.problems import problem
 from quickchange.serve.protocol.states import State
-from quickchange.serve.recording import Recording
+from quickchange.serve.sessions.services import Services
 from quickchange.serve.sessions.session import LiveSession, Subscriber
-from quickchange.serve.sessions.worker import Worker
-from quickchange.serve.settings import Settings
 from quickchange.serve.uploads import ImageWorker, Upload
 
 if TYPE_CHECKING:
     from quickchange.engine.conditioner import ConditionImage
-    from quickchange.engine.studio import Studio
     from quickchange.media.images import Source
 
 logger = logging.getLogger(__name__)
@@ -44,16 +36,11 @@ class SessionRegistry:
             one-shot videos.
     """
 
-    def __init__(
-        self, studio: Studio, model: ModelInfo, settings: Settings, worker: Worker, catalogue: Catalogue, capacity: int
-    ) -> None:
-        self.studio, self.model, self.settings, self.worker = studio, model, settings, worker
-        self.catalogue, self.capacity = catalogue, capacity
+    def __init__(self, services: Services, catalogue: Catalogue, capacity: int) -> None:
+        self.services, self.catalogue, self.capacity = services, catalogue, capacity
         self.images = ImageWorker()
         self.videos = ThreadPoolExecutor(capacity, thread_name_prefix="videos")
-        self.metrics = Metrics(lambda: self.occupied)
-        self.recordings = settings.recordings or Path(tempfile.mkdtemp(prefix="quickchange-recordings-"))
-        self.recordings.mkdir(parents=True, exist_ok=True)
+        services.metrics.count_sessions(lambda: self.occupied)
         self._sessions: dict[str, LiveSession] = {}
         self._others = 0  # places taken by one-shot videos
         self._expiries: dict[str, asyncio.TimerHandle] = {}
@@ -70,9 +57,9 @@ class SessionRegistry:
     def create(self) -> LiveSession:
         """A new stream; ProblemError "busy" where every place is taken."""
         self._check_capacity()
-        session = LiveSession(self)
+        session = LiveSession(self.services)
         self._sessions[session.token] = session
-        self.metrics.opened()
+        self.services.metrics.opened()
         return session
 
     @asynccontextmanager
@@ -87,8 +74,8 @@ class SessionRegistry:
 
     def _check_capacity(self) -> None:
         if self.occupied >= self.capacity:
-            self.metrics.busy()
-            kept = f"that of a closed page is free after {self.settings.resume_seconds:g} s"
+            self.services.metrics.busy()
+            kept = f"that of a closed page is free after {self.services.settings.resume_seconds:g} s"
             detail = f"every place is taken ({self.capacity}); {kept}; try again in a while"
             raise problem("busy", detail, retry_after=BUSY_RETRY)
 
@@ -119,7 +106,7 @@ class SessionRegistry:
                 self.end(session)
                 return
             loop = asyncio.get_running_loop()
-            self._expiries[session.token] = loop.call_later(self.settings.resume_seconds, self.end, session)
+            self._expiries[session.token] = loop.call_later(self.services.settings.resume_seconds, self.end, session)
 
     def end(self, session: LiveSession) -> asyncio.Task[None]:
         """Begins to end a stream and to free everything of it; its place is free when the task is done. The task is
@@ -146,8 +133,7 @@ class SessionRegistry:
             await asyncio.wait(self._closing)
         await asyncio.to_thread(self.images.shutdown)
         await asyncio.to_thread(self.videos.shutdown)
-        if self.settings.recordings is None:
-            shutil.rmtree(self.recordings, ignore_errors=True)
+        await asyncio.to_thread(self.services.recordings.close)
 
     # -- pictures ------------------------------------------------------------------------------------------------------
 
@@ -176,48 +162,15 @@ class SessionRegistry:
     def prepare(self, role: Role, picture: Source) -> ConditionImage:
         """Fits and encodes a bundled picture. Blocks."""
         if role == "person":
-            return self.studio.prepare_reference(picture)
-        return self.studio.prepare_garment(picture)
+            return self.services.studio.prepare_reference(picture)
+        return self.services.studio.prepare_garment(picture)
 
     def add_upload(self, session: LiveSession, upload: Upload) -> None:
         """Gives a stream a picture of its own, ready to wear. On the device's thread."""
         if upload.role == "person":
-            prepared = self.studio.prepare_reference(upload.picture)
+            prepared = self.services.studio.prepare_reference(upload.picture)
         else:
-            prepared = self.studio.prepare_garment(upload.picture, cutout=False)
+            prepared = self.services.studio.prepare_garment(upload.picture, cutout=False)
         session.check_room()
         session.prepared[upload.role, upload.id] = prepared
-        self.metrics.uploaded()
-
-    # -- recordings ----------------------------------------------------------------------------------------------------
-
-    def recording(self, name: str) -> Path | None:
-        """The finished recording of that secret name, of whatever stream."""
-        return next((each.recordings[name] for each in self._sessions.values() if name in each.recordings), None)
-
-    def finish_recording(self, recording: Recording) -> Path:
-        """Ends a recording; signed where there is a certificate. Blocks."""
-        path = recording.finish()
-        self.sign(path, "video/mp4")
-        return path
-
-    def discard_recordings(self, running: Recording | None, finished: list[Path]) -> None:
-        """A stream has ended: what it recorded goes, unless recordings are kept. Blocks."""
-        keep = self.settings.recordings is not None
-        try:
-            if running is not None and keep:
-                self.finish_recording(running)
-            elif running is not None:
-                running.discard()
-        except Exception:  # disk full, a certificate that has gone: the stream is freed all the same
-            logger.exception("a recording was lost")
-        if not keep:
-            for path in finished:
-                path.unlink(missing_ok=True)
-
-    def sign(self, path: Path, mime: str) -> None:
-        """Signs a generated file in place (C2PA), if the server has a certificate."""
-        if self.settings.certificate is not None and self.settings.key is not None:
-            from quickchange.media.provenance import sign_file
-
-            sign_file(path, mime, self.settings.certificate, self.settings.key)
+        self.services.metrics.uploaded()

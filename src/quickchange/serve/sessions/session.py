@@ -14,7 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,10 +29,10 @@ from quickchange.serve.protocol.states import Event, State, step
 from quickchange.serve.recording import Recording
 from quickchange.serve.sessions.driver import ChunkDriver, Scene, Shot
 from quickchange.serve.sessions.pacing import Due, Pacer
+from quickchange.serve.sessions.services import Services
 
 if TYPE_CHECKING:
     from quickchange.engine.conditioner import ConditionImage
-    from quickchange.serve.sessions.registry import SessionRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -64,17 +63,16 @@ class LiveSession:
     Attributes:
         token: the secret that resumes it. state: see the protocol.
         prepared: pictures of its own, ready for the engine.
-        person, garment: ids in force. recordings: finished ones by their secret name.
+        person, garment: ids in force.
     """
 
-    def __init__(self, registry: SessionRegistry) -> None:
+    def __init__(self, services: Services) -> None:
         self.token = secrets.token_urlsafe(24)
         self.state = State.NEW
         self.prepared: dict[tuple[Role, str], ConditionImage] = {}
         self.person = self.garment = ""
-        self.recordings: dict[str, Path] = {}
-        self._registry = registry
-        studio, settings = registry.studio, registry.settings
+        self._services = services
+        studio, settings = services.studio, services.settings
         self._lock = threading.Lock()
         self._pacer: Pacer[Shot] = Pacer(studio.fps, settings.ahead, studio.frames_per_chunk)
         self._driver: ChunkDriver | None = None
@@ -87,6 +85,7 @@ class LiveSession:
         self._switches: deque[float] = deque(maxlen=KEPT_SWITCHES)
         self._inspecting = False
         self._recording: Recording | None = None
+        self._recorded: list[str] = []  # names of finished recordings
         self._finishing: set[asyncio.Task[None]] = set()
         self._pacer.hold("away")
 
@@ -134,7 +133,7 @@ class LiveSession:
         """Starts the stream. ProtocolError if it was started before."""
         self._go(Event.OPEN)
         self.person, self.garment = person, garment
-        self._driver = ChunkDriver(self._registry.studio, scene, self._pacer, self._lock)
+        self._driver = ChunkDriver(self._services.studio, scene, self._pacer, self._lock)
         self._driver.inspect(self._inspecting)
         self._producer = asyncio.create_task(self._produce(self._driver), name="producer")
 
@@ -147,7 +146,7 @@ class LiveSession:
 
     def check_room(self) -> None:
         """ProblemError "too-many-uploads" where there is no room for another picture of its own."""
-        most = self._registry.settings.uploads
+        most = self._services.settings.uploads
         if len(self.prepared) >= most:
             raise problem("too-many-uploads", f"{most} uploads are kept for a session; open a new one for more")
 
@@ -177,7 +176,7 @@ class LiveSession:
             self._pacer.acknowledge(ack.frame, time.monotonic())
         for switched in ack.switched:
             self._switches.append(switched.ms)
-            self._registry.metrics.switched(switched.ms)
+            self._services.metrics.switched(switched.ms)
         self._changed.set()
 
     def _hold(self, reason: str, on: bool) -> None:
@@ -198,7 +197,7 @@ class LiveSession:
             while True:
                 await self._until(lambda now: self._pacer.wants_chunk(now, driver.switching), self._pacer.next_chunk_at)
                 asked = time.monotonic()
-                made = await self._registry.worker.turn(driver)
+                made = await self._services.worker.turn(driver)
                 took = time.monotonic() - asked
                 if not await self._find_room(len(made.shots), driver):
                     continue
@@ -207,7 +206,7 @@ class LiveSession:
                         self._pacer.generated(took, made.switch)
                     self._pacer.put(made.shots, time.monotonic())
                 self._speed = _mean(self._speed, len(made.shots) / made.seconds)
-                self._registry.metrics.generated(len(made.shots), made.seconds)
+                self._services.metrics.generated(len(made.shots), made.seconds)
                 if self.state is State.OPENING:
                     self._go(Event.STARTED)
                 if made.cache is not None:
@@ -260,7 +259,7 @@ class LiveSession:
         if due is not None:
             self._kept.append((due.number, due.item.frame))
             self._sent.append(now)
-            self._registry.metrics.shown()
+            self._services.metrics.shown()
             if self._recording is not None:
                 self._recording.add(due.number, due.item.frame)
                 if self._recording.full:
@@ -274,7 +273,7 @@ class LiveSession:
             return None
         return min(self._kept, key=lambda kept: abs(kept[0] - (self._kept[-1][0] if number is None else number)))[1]
 
-    def stats(self) -> messages.Stats:
+    def stats(self, sessions: int) -> messages.Stats:
         now = time.monotonic()
         with self._lock:
             buffered, dropped = self._pacer.buffered, self._pacer.dropped
@@ -286,7 +285,7 @@ class LiveSession:
             rate=round(len(recent) / RATE_SECONDS, 1),
             buffered_ms=round(1000 * buffered),
             dropped=dropped,
-            sessions=self._registry.occupied,
+            sessions=sessions,
             switches=len(self._switches),
             switch_p50=round(cuts[9], 1) if cuts else None,
             switch_p95=round(cuts[18], 1) if cuts else None,
@@ -300,9 +299,9 @@ class LiveSession:
             resumed=resumed,
             state=self.state,
             codec=codec,
-            model=self._registry.model,
-            ahead_ms=1000 * self._registry.settings.ahead,
-            resume_seconds=self._registry.settings.resume_seconds,
+            model=self._services.model,
+            ahead_ms=1000 * self._services.settings.ahead,
+            resume_seconds=self._services.settings.resume_seconds,
             wearing=self.garment or None,
             person=self.person or None,
             prompt=None if scene is None else scene.prompt,
@@ -317,9 +316,10 @@ class LiveSession:
         """Starts or ends a recording; the viewer is told when it can be fetched."""
         self._go(Event.RECORD)
         if on and self._recording is None:
-            studio, settings = self._registry.studio, self._registry.settings
-            path = self._registry.recordings / f"{secrets.token_hex(16)}.mp4"
-            self._recording = Recording(path, studio.width, studio.height, studio.fps, settings.recording_seconds)
+            studio, settings = self._services.studio, self._services.settings
+            self._recording = self._services.recordings.begin(
+                studio.width, studio.height, studio.fps, settings.recording_seconds
+            )
             self._tell(messages.Recording(on=True))
         elif not on and self._recording is not None:
             recording, self._recording = self._recording, None
@@ -329,13 +329,13 @@ class LiveSession:
 
     async def _finish(self, recording: Recording) -> None:
         try:
-            path = await asyncio.to_thread(self._registry.finish_recording, recording)
+            name = await asyncio.to_thread(self._services.recordings.finish, recording)
         except Exception as error:
             self._tell(messages.Trouble(problem=problem("internal", str(error)).problem))
             self._tell(messages.Recording(on=False))
             return
-        self.recordings[path.stem] = path
-        url = f"/v1/recordings/{path.stem}"
+        self._recorded.append(name)
+        url = f"/v1/recordings/{name}"
         self._tell(messages.Recording(on=False, url=url, seconds=round(recording.seconds, 2)))
 
     # -- the end -------------------------------------------------------------------------------------------------------
@@ -352,12 +352,11 @@ class LiveSession:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._producer
         if self._driver is not None:
-            await self._registry.worker.turn(self._driver.close)  # after the turn that may be under way
+            await self._services.worker.turn(self._driver.close)  # after the turn that may be under way
         recording, self._recording = self._recording, None
         if self._finishing:
             await asyncio.wait(self._finishing)
-        await asyncio.to_thread(self._registry.discard_recordings, recording, list(self.recordings.values()))
-        self.recordings.clear()
+        await asyncio.to_thread(self._services.recordings.release, recording, self._recorded)
         self.prepared.clear()
         self._kept.clear()
 

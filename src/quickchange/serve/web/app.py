@@ -20,9 +20,12 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from quickchange.serve.catalogue import load_catalogue
+from quickchange.serve.metrics import Metrics
 from quickchange.serve.protocol import messages
 from quickchange.serve.protocol.problems import problem
+from quickchange.serve.recording import RecordingStore
 from quickchange.serve.sessions.registry import SessionRegistry
+from quickchange.serve.sessions.services import Services
 from quickchange.serve.sessions.worker import Worker
 from quickchange.serve.settings import Settings
 from quickchange.serve.web import routes as rest
@@ -82,7 +85,16 @@ class Server:
                 device=studio.device.type,
                 kinds=[*studio.kinds],
             )
-            registry = SessionRegistry(studio, model, self._settings, worker, self.catalogue, capacity)
+            settings = self._settings
+            services = Services(
+                studio=studio,
+                settings=settings,
+                worker=worker,
+                metrics=Metrics(),
+                model=model,
+                recordings=RecordingStore(settings.recordings, settings.certificate, settings.key),
+            )
+            registry = SessionRegistry(services, self.catalogue, capacity)
             await worker.turn(registry.prepare_bundled)
         except Exception as error:
             self.failed(error)

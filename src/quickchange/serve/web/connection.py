@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 HELLO_SECONDS = 10.0
 STATS_SECONDS = 1.0
+GOODBYE_SECONDS = 2.0  # for the last messages of a session that was closed
 OUTBOX = 64  # messages
 MESSAGES_PER_SECOND, MESSAGES_AT_ONCE = 60.0, 120.0
 MOST_ERRORS = 20  # faulty messages in a row, before the socket is closed
@@ -78,6 +79,8 @@ class Connection:
         tasks = [asyncio.create_task(job, name=name) for name, job in jobs.items()]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if self._dismissed is not None:  # the writer may be busy with a frame: its last messages still go out
+                await asyncio.wait(tasks[1:2], timeout=GOODBYE_SECONDS)
             for task in done:
                 task.result()
         except (WebSocketDisconnect, ConnectionError, RuntimeError) as error:
@@ -98,7 +101,7 @@ class Connection:
             raise ProtocolError(f"the first message is {hello.type!r}; expected hello")
         if hello.version != VERSION:
             raise ProtocolError(f"protocol version {hello.version}; this server speaks {VERSION}")
-        studio = self._registry.studio
+        studio = self._registry.services.studio
         self._encoder = make_encoder(hello.codecs[0], studio.width, studio.height, studio.fps)
         if not hello.resume:
             await self._registry.settle()
@@ -107,7 +110,7 @@ class Connection:
         self.tell(session.welcome(resumed=bool(hello.resume), codec=hello.codecs[0]))
         self._registry.attach(session, self)
         if hello.resume:
-            self._registry.metrics.resumed()
+            self._registry.services.metrics.resumed()
         return session
 
     async def _refuse(self, error: ProblemError | ProtocolError) -> None:
@@ -161,7 +164,7 @@ class Connection:
     async def _report(self, session: LiveSession) -> None:
         while True:
             await asyncio.sleep(STATS_SECONDS)
-            self.tell(session.stats())
+            self.tell(session.stats(self._registry.occupied))
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

@@ -80,7 +80,7 @@ async def readyz(registry: ReadyRegistry) -> Health:
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(registry: ReadyRegistry) -> Response:
     """Counters for Prometheus."""
-    return Response(registry.metrics.text(), media_type="text/plain; version=0.0.4")
+    return Response(registry.services.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 # -- what there is to wear ---------------------------------------------------------------------------------------------
@@ -173,8 +173,8 @@ async def upload(
     session.check_room()
     data = await image.read()
     kind_or_none = kind if role == "garment" else None
-    kept = await registry.images.run(read_upload, data, registry.studio, role, kind_or_none, cutout)
-    await registry.worker.turn(lambda: registry.add_upload(session, kept))
+    kept = await registry.images.run(read_upload, data, registry.services.studio, role, kind_or_none, cutout)
+    await registry.services.worker.turn(lambda: registry.add_upload(session, kept))
     return Uploaded(
         id=kept.id,
         role=role,
@@ -207,7 +207,7 @@ async def snapshot(
         with tempfile.TemporaryDirectory(prefix="quickchange-") as folder:
             path = Path(folder) / "snapshot.png"
             save_png_atomic(Image.fromarray(enlarge(pixels, default_scale(pixels.shape[0]))), path)
-            registry.sign(path, "image/png")
+            registry.services.recordings.sign(path, "image/png")
             return path.read_bytes()
 
     headers = {"Content-Disposition": 'attachment; filename="quickchange.png"'}
@@ -217,7 +217,7 @@ async def snapshot(
 @router.get("/v1/recordings/{name}", response_class=FileResponse, responses=MP4)
 async def recording(name: str, registry: ReadyRegistry) -> FileResponse:
     """A finished recording, under the secret name that its viewer was told."""
-    path = registry.recording(name)
+    path = registry.services.recordings.find(name)
     if path is None:
         raise problem("not-found", "no such recording; recordings go with their session")
     return FileResponse(path, media_type="video/mp4", filename="quickchange.mp4")
@@ -244,7 +244,7 @@ async def generate(
         raise problem("invalid", f"{len(garments)} garments; expected 1 to {MOST_GARMENTS}")
     if len(at) != len(garments) - 1:
         raise problem("invalid", f"{len(at)} times for {len(garments)} garments; expected one for each but the first")
-    longest = registry.settings.generate_seconds
+    longest = registry.services.settings.generate_seconds
     if seconds > longest:
         raise problem("invalid", f"seconds is {seconds:g}; this server makes at most {longest:g}")
     if sorted(set(at)) != at or any(not 0 < time < seconds for time in at):
@@ -267,8 +267,8 @@ async def generate(
                 scale=None,
             )
             cancelled = threading.Event()
-            studio = StudioInTurns(registry.studio, registry.worker, cancelled)
-            make = partial(engine.generate, studio, plan, model=registry.model.name, threads=0, progress=False)
+            studio = StudioInTurns(registry.services.studio, registry.services.worker, cancelled)
+            make = partial(engine.generate, studio, plan, model=registry.services.model.name, threads=0, progress=False)
             work = asyncio.get_running_loop().run_in_executor(registry.videos, make)
             try:
                 while not work.done():
@@ -279,7 +279,7 @@ async def generate(
                 cancelled.set()
                 await asyncio.wait([work])
             work.result()
-            await asyncio.to_thread(registry.sign, plan.out, "video/mp4")
+            await asyncio.to_thread(registry.services.recordings.sign, plan.out, "video/mp4")
         except AbandonedError:  # nobody is there any more who could read this
             shutil.rmtree(folder, ignore_errors=True)
             raise problem("bad-request", "the request was given up") from None
