@@ -25,6 +25,8 @@ class Metrics:
         self._sessions = Gauge("quickchange_sessions", "Streams that hold a place", registry=self.registry)
         self._frames = counter("frames_generated", "Frames generated")
         self._seconds = counter("device_seconds", "Seconds that the device worked for streams")
+        self._evicted = counter("cache_evicted", "Latent frames that left the KV cache because it was full")
+        self._withdrawn = counter("cache_withdrawn", "Latent frames that a switch took out of the KV cache")
         self._shown = counter("frames_shown", "Frames sent to viewers")
         self._opened = counter("sessions_opened", "Streams opened")
         self._busy = counter("busy", "Streams refused for want of a place")
@@ -41,9 +43,19 @@ class Metrics:
         """Call ``count`` for the number of streams at every scrape."""
         self._sessions.set_function(count)
 
-    def generated(self, frames: int, seconds: float) -> None:
+    def generated(self, frames: int, seconds: float, evicted: int, withdrawn: int) -> None:
+        """Count a chunk.
+
+        Args:
+            frames: that it holds.
+            seconds: how long the device worked for it.
+            evicted: latent frames that left the cache because it was full.
+            withdrawn: latent frames that a switch took out of the cache.
+        """
         self._frames.inc(frames)
         self._seconds.inc(seconds)
+        self._evicted.inc(evicted)
+        self._withdrawn.inc(withdrawn)
 
     def shown(self) -> None:
         self._shown.inc()

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,7 +26,8 @@ from quickchange.serve.protocol.messages import MAX_SEED
 from quickchange.serve.protocol.problems import problem
 from quickchange.serve.protocol.states import Event, State, step
 from quickchange.serve.recording import Recording
-from quickchange.serve.sessions.driver import ChunkDriver, Scene, Shot
+from quickchange.serve.sessions.driver import ChunkDriver, Shot, out_of_memory
+from quickchange.serve.sessions.order import Controls, NextChunk, Scene
 from quickchange.serve.sessions.pacing import Due, Pacer
 from quickchange.serve.sessions.services import Services
 
@@ -73,9 +73,10 @@ class LiveSession:
         self.person = self.garment = ""
         self._services = services
         studio, settings = services.studio, services.settings
-        self._lock = threading.Lock()
         self._pacer: Pacer[Shot] = Pacer(studio.fps, settings.ahead, studio.frames_per_chunk)
-        self._driver: ChunkDriver | None = None
+        self._controls: Controls | None = None
+        self._driver = ChunkDriver(studio)
+        self._earliest = 0  # number of the first frame that a switch can continue from
         self._subscriber: Subscriber | None = None
         self._producer: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -97,10 +98,9 @@ class LiveSession:
             self._subscriber.dismiss("the stream was opened elsewhere", taken_over=True)
         self._subscriber = subscriber
         self.inspect(False)
-        with self._lock:
-            self._pacer.hold("away")  # the one before has gone
-            self._pacer.release("hidden")
-            self._pacer.release("away")
+        self._pacer.hold("away")  # the one before has gone
+        self._pacer.release("hidden")
+        self._pacer.release("away")
         self._wake()
 
     def detach(self, subscriber: Subscriber) -> bool:
@@ -109,8 +109,7 @@ class LiveSession:
             return False
         self._subscriber = None
         self.inspect(False)
-        with self._lock:
-            self._pacer.hold("away")
+        self._pacer.hold("away")
         return True
 
     def _tell(self, message: BaseModel) -> None:
@@ -133,14 +132,25 @@ class LiveSession:
         """Starts the stream. ProtocolError if it was started before."""
         self._go(Event.OPEN)
         self.person, self.garment = person, garment
-        self._driver = ChunkDriver(self._services.studio, scene, self._pacer, self._lock)
-        self._driver.inspect(self._inspecting)
-        self._producer = asyncio.create_task(self._produce(self._driver), name="producer")
+        self._controls = Controls(scene)
+        self._producer = asyncio.create_task(self._produce(self._controls), name="producer")
 
-    def control(self, change: Callable[[ChunkDriver], int]) -> int:
-        """A wish to the next chunk; returns its sequence id. ProtocolError where the state does not allow one."""
+    def control(self, change: Callable[[Controls], int]) -> int:
+        """Change something with the next chunk.
+
+        Args:
+            change: posts the control.
+
+        Returns:
+            Its sequence id.
+
+        Raises:
+            InvalidTransitionError: the state allows no controls.
+        """
         self._go(Event.CONTROL)
-        sequence = change(self._started)
+        if self._controls is None:
+            raise RuntimeError("the stream was not opened")  # the states do not allow it
+        sequence = change(self._controls)
         self._changed.set()
         return sequence
 
@@ -160,53 +170,47 @@ class LiveSession:
 
     def inspect(self, on: bool) -> None:
         self._inspecting = on
-        if self._driver is not None:
-            self._driver.inspect(on)
 
     def decoder_failed(self) -> None:
         """The client's decoder failed. Frames in flight will never be acknowledged; stop waiting for them."""
         self._go(Event.WATCH)
-        with self._lock:
-            self._pacer.lose_in_flight(time.monotonic())
+        self._pacer.lose_in_flight(time.monotonic())
         self._wake()
 
     def acknowledge(self, ack: messages.Ack) -> None:
         self._go(Event.WATCH)
-        with self._lock:
-            self._pacer.acknowledge(ack.frame, time.monotonic())
+        self._pacer.acknowledge(ack.frame, time.monotonic())
         for switched in ack.switched:
             self._switches.append(switched.ms)
             self._services.metrics.switched(switched.ms)
         self._changed.set()
 
     def _hold(self, reason: str, on: bool) -> None:
-        with self._lock:
-            (self._pacer.hold if on else self._pacer.release)(reason)
+        (self._pacer.hold if on else self._pacer.release)(reason)
         self._wake()
-
-    @property
-    def _started(self) -> ChunkDriver:
-        if self._driver is None:
-            raise RuntimeError("the stream was not opened")  # the states do not allow it
-        return self._driver
 
     # -- generation ----------------------------------------------------------------------------------------------------
 
-    async def _produce(self, driver: ChunkDriver) -> None:
+    async def _produce(self, controls: Controls) -> None:
+        def order() -> NextChunk:
+            return controls.next_chunk(self._pacer, self._earliest, time.monotonic(), self._inspecting)
+
         try:
             while True:
-                await self._until(lambda now: self._pacer.wants_chunk(now, driver.switching), self._pacer.next_chunk_at)
+                await self._until(
+                    lambda now: self._pacer.wants_chunk(now, controls.switching), self._pacer.next_chunk_at
+                )
                 asked = time.monotonic()
-                made = await self._services.worker.turn(driver)
+                made = await self._services.worker.next(self._driver, order)
                 took = time.monotonic() - asked
-                if not await self._find_room(len(made.shots), driver):
+                self._earliest = made.earliest
+                if not await self._find_room(len(made.shots), controls):
                     continue
-                with self._lock:
-                    if self.state is not State.OPENING:  # opening takes longer than any later chunk
-                        self._pacer.generated(took, made.switch)
-                    self._pacer.put(made.shots, time.monotonic())
+                if self.state is not State.OPENING:  # opening takes longer than any later chunk
+                    self._pacer.generated(took, made.switch)
+                self._pacer.put(made.shots, time.monotonic())
                 self._speed = _mean(self._speed, len(made.shots) / made.seconds)
-                self._services.metrics.generated(len(made.shots), made.seconds)
+                self._services.metrics.generated(len(made.shots), made.seconds, made.evicted, made.withdrawn)
                 if self.state is State.OPENING:
                     self._go(Event.STARTED)
                 if made.cache is not None:
@@ -221,29 +225,31 @@ class LiveSession:
     async def _until(self, holds: Callable[[float], bool], again: Callable[[float], float | None]) -> None:
         while True:
             self._changed.clear()
-            with self._lock:
-                now = time.monotonic()
-                if holds(now):
-                    return
-                at = again(now)
+            now = time.monotonic()
+            if holds(now):
+                return
+            at = again(now)
             # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if at is None else max(0.001, at - now)):
                     await self._changed.wait()
 
-    async def _find_room(self, count: int, driver: ChunkDriver) -> bool:
-        """Waits until frames can be put; False if a switch comes before there is room: it takes them back."""
-        await self._until(lambda _: self._pacer.has_room(count) or driver.switching, self._pacer.next_due)
-        with self._lock:
-            return self._pacer.has_room(count)
+    async def _find_room(self, count: int, controls: Controls) -> bool:
+        """Wait until ``count`` frames can be put. False if a switch comes first, which takes them back."""
+
+        def taken_back() -> bool:
+            # Only where the switch can continue from a frame that was put: not from the first chunk of a new person.
+            return controls.switching and self._earliest < self._pacer.next_number
+
+        await self._until(lambda _: self._pacer.has_room(count) or taken_back(), self._pacer.next_due)
+        return self._pacer.has_room(count)
 
     def _fail(self, error: Exception) -> None:
         self._go(Event.FAIL)
-        short = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
         detail = (
             f"the device ran out of memory: {str(error).splitlines()[0] if str(error) else 'no more is known'}; "
             "close other streams or start the server with a smaller --max-sessions"
-            if short
+            if out_of_memory(error)
             else "the stream ended because of a fault in the server, which its log describes; open a new one"
         )
         self._tell(messages.Trouble(problem=problem("internal", detail).problem, fatal=True))
@@ -252,10 +258,9 @@ class LiveSession:
 
     def pop(self) -> tuple[Due[Shot] | None, float | None]:
         """The frame to send now, if any, and how many seconds until the next one is due (None: not known)."""
-        with self._lock:
-            now = time.monotonic()
-            due = self._pacer.pop(now)
-            at = self._pacer.next_due(now)
+        now = time.monotonic()
+        due = self._pacer.pop(now)
+        at = self._pacer.next_due(now)
         if due is not None:
             self._kept.append((due.number, due.item.frame))
             self._sent.append(now)
@@ -275,8 +280,7 @@ class LiveSession:
 
     def stats(self, sessions: int) -> messages.Stats:
         now = time.monotonic()
-        with self._lock:
-            buffered, dropped = self._pacer.buffered, self._pacer.dropped
+        buffered, dropped = self._pacer.buffered, self._pacer.dropped
         recent = [at for at in self._sent if now - at < RATE_SECONDS]
         times = [*self._switches]
         cuts = quantiles(times, n=20, method="inclusive") if len(times) > 1 else times * 19
@@ -292,7 +296,7 @@ class LiveSession:
         )
 
     def welcome(self, resumed: bool, codec: messages.Codec) -> messages.Welcome:
-        scene = None if self._driver is None else self._driver.scene
+        scene = None if self._controls is None else self._controls.scene
         return messages.Welcome(
             version=VERSION,
             session=self.token,
@@ -306,7 +310,7 @@ class LiveSession:
             person=self.person or None,
             prompt=None if scene is None else scene.prompt,
             seed=None if scene is None else scene.seed,
-            sequence=0 if self._driver is None else self._driver.sequence,
+            sequence=0 if self._controls is None else self._controls.sequence,
             recording=self._recording is not None,
         )
 
@@ -351,7 +355,7 @@ class LiveSession:
             self._producer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._producer
-        if self._driver is not None:
+        if self._controls is not None:
             await self._services.worker.turn(self._driver.close)  # after the turn that may be under way
         recording, self._recording = self._recording, None
         if self._finishing:

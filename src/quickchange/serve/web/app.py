@@ -67,7 +67,7 @@ class Server:
             registry, self.registry = self.registry, None
             if registry is not None:
                 await registry.close()
-            await asyncio.to_thread(worker.close)
+            await worker.close()
 
     async def _warm(self, worker: Worker) -> None:
         try:

@@ -19,7 +19,8 @@ from quickchange.serve.encode import Encoder, make_encoder
 from quickchange.serve.protocol import VERSION, messages
 from quickchange.serve.protocol.frames import FrameHeader
 from quickchange.serve.protocol.problems import InvalidTransitionError, ProblemError, ProtocolError, problem
-from quickchange.serve.sessions.driver import Scene, Shot
+from quickchange.serve.sessions.driver import Shot
+from quickchange.serve.sessions.order import Scene
 from quickchange.serve.sessions.pacing import Due
 from quickchange.serve.sessions.registry import SessionRegistry
 from quickchange.serve.sessions.session import LiveSession, draw_seed
@@ -219,17 +220,17 @@ class Connection:
                 self._open(session, message)
             case messages.Wear():
                 garment = self._registry.garment(session, message.garment)
-                self._accept(message.id, session.control(lambda driver: driver.wish(garment=garment)))
+                self._accept(message.id, session.control(lambda controls: controls.change("garment", garment)))
                 session.garment = message.garment
             case messages.Person():
                 person = self._registry.person(session, message.person)
-                self._accept(message.id, session.control(lambda driver: driver.wish(person=person)))
+                self._accept(message.id, session.control(lambda controls: controls.change("person", person)))
                 session.person = message.person
             case messages.Say():
-                self._accept(message.id, session.control(lambda driver: driver.wish(prompt=message.prompt)))
+                self._accept(message.id, session.control(lambda controls: controls.change("prompt", message.prompt)))
             case messages.Take():
                 seed = draw_seed() if message.seed is None else message.seed
-                self._accept(message.id, session.control(lambda driver: driver.restart(seed)), seed)
+                self._accept(message.id, session.control(lambda controls: controls.restart(seed)), seed)
             case messages.Pause() | messages.Resume():
                 session.pause(isinstance(message, messages.Pause))
             case messages.Visible():
