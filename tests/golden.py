@@ -125,7 +125,7 @@ def served() -> list[str]:
         return [digest(np.frombuffer(pictures.get(number, b""), np.uint8)) for number in range(SERVED)]
 
     with running(max_sessions=2) as server:
-        catalogue = server.hub.catalogue
+        catalogue = server.registry.catalogue
         return asyncio.run(watch(server.url, catalogue.people[0].id, catalogue.garments[0].id))
 
 

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 import tiny
 from quickchange.engine.studio import Studio
-from quickchange.serve.sessions.registry import Hub
+from quickchange.serve.sessions.registry import SessionRegistry
 from quickchange.serve.settings import Settings
 from quickchange.serve.web import guard
 from quickchange.serve.web.app import Server, create_app
@@ -33,10 +33,10 @@ class Running:
     loop: asyncio.AbstractEventLoop
 
     @property
-    def hub(self) -> Hub:
+    def registry(self) -> SessionRegistry:
         server: Server = self.app.state.server
-        assert server.hub is not None
-        return server.hub
+        assert server.registry is not None
+        return server.registry
 
     def run(self, job: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Runs a coroutine on the server's own loop."""
@@ -68,7 +68,7 @@ def _until_done(
     server: uvicorn.Server, app: FastAPI, thread: threading.Thread, loops: list[asyncio.AbstractEventLoop], wait: bool
 ) -> Iterator[Running]:
     try:
-        while not server.started or (wait and app.state.server.hub is None):
+        while not server.started or (wait and app.state.server.registry is None):
             assert thread.is_alive()
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]

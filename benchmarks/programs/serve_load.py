@@ -31,8 +31,8 @@ from tqdm import tqdm
 
 from quickchange.evaluate.record import commit, weights_digest
 from quickchange.files import atomic_path, write_json_atomic
-from quickchange.serve.client import Refused, Viewer, connect
-from quickchange.serve.protocol import messages as protocol
+from quickchange.serve.client import RefusedError, Viewer, connect
+from quickchange.serve.protocol import messages
 
 HERE = Path(__file__).resolve().parent
 MODEL = HERE.parents[1] / "models" / "mini"
@@ -88,7 +88,7 @@ async def garments(viewer: Viewer, names: Sequence[str], every: float, seconds: 
             switch_at += every * rng.uniform(0.75, 1.25)
             # Only one viewer sends controls here, so that their sequence ids simply count.
             asked = (viewer.welcome.sequence + number, time.monotonic())
-            wear = protocol.Wear(id=number, garment=names[number % len(names)])
+            wear = messages.Wear(id=number, garment=names[number % len(names)])
             pending = asyncio.create_task(viewer.send(wear))
     if pending is not None:
         await pending
@@ -99,13 +99,13 @@ async def watch(url: str, names: Sequence[str], seconds: float, every: float) ->
     """One viewer: frames/s, switch times and dropped frames."""
     times: list[float] = []
     async with connect(url) as viewer:
-        await viewer.send(protocol.Open(person=PERSON, garment=names[0], prompt=PROMPT, seed=1))
+        await viewer.send(messages.Open(person=PERSON, garment=names[0], prompt=PROMPT, seed=1))
         async for _ in viewer.frames(SETTLE):
             pass
         count = await garments(viewer, names, every, seconds, times)
         viewer.forget()
-        stats = await viewer.message(protocol.Stats)
-        await viewer.send(protocol.Close())
+        stats = await viewer.message(messages.Stats)
+        await viewer.send(messages.Close())
     return count / seconds, times, stats.dropped
 
 
@@ -137,8 +137,8 @@ async def ask_in_vain(url: str, tries: int = 5) -> int:
     for _ in range(tries):
         try:
             async with connect(url) as viewer:
-                await viewer.send(protocol.Close())
-        except Refused as error:
+                await viewer.send(messages.Close())
+        except RefusedError as error:
             refused += error.problem.type.endswith(":busy")
     return refused
 
@@ -159,7 +159,7 @@ async def soak(seconds: float, every: float, threads: int | None) -> dict[str, A
     with server(1, threads) as (url, process):
         names = await bundled(url)
         async with connect(url) as viewer:
-            await viewer.send(protocol.Open(person=PERSON, garment=names[0], prompt=PROMPT, seed=1))
+            await viewer.send(messages.Open(person=PERSON, garment=names[0], prompt=PROMPT, seed=1))
             async for _ in viewer.frames(SETTLE):
                 pass
             began = time.monotonic()

@@ -17,8 +17,8 @@ from PIL import Image
 
 from quickchange.errors import InputError
 from quickchange.media.images import fit_garment
+from quickchange.serve.protocol.problems import ProblemError
 from quickchange.serve.uploads import read_upload
-from quickchange.serve.web.errors import ProblemError
 
 U8 = NDArray[np.uint8]
 MUTATIONS = 20  # of every seed file

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from quickchange.media.video import SYNTHETIC_NOTE
-from quickchange.serve.recording import BACKLOG, Recording
+from quickchange.serve.recording import BACKLOG, Recording, RecordingStore
 
 FPS = 24
 SCRIPT = """
@@ -116,3 +116,35 @@ def test_a_kill_loses_less_than_the_last_second(tmp_path: Path) -> None:
     assert added - len(levels) < FPS
     assert np.abs(np.array(levels) - np.arange(len(levels))).max() < 4
     assert comment == SYNTHETIC_NOTE
+
+
+# -- the store
+
+
+def record(store: RecordingStore) -> Recording:
+    recording = store.begin(24, 32, FPS, 60)
+    recording.add(0, grey(0))
+    return recording
+
+
+def test_a_finished_recording_is_found_under_its_name_until_it_is_released() -> None:
+    store = RecordingStore()
+    name = store.finish(record(store))
+    path = store.find(name)
+    assert path is not None
+    assert path.is_file()
+    assert store.find("other") is None
+    store.release(record(store), [name])
+    assert store.find(name) is None
+    assert not list(store.folder.iterdir())
+    store.close()
+    assert not store.folder.exists()
+
+
+def test_a_folder_of_one_s_own_keeps_recordings_also_one_that_ran_at_the_end(tmp_path: Path) -> None:
+    store = RecordingStore(tmp_path / "kept")
+    name = store.finish(record(store))
+    store.release(record(store), [name])
+    assert store.find(name) is None  # the session has gone: nobody fetches it any more
+    store.close()
+    assert len(list((tmp_path / "kept").glob("*.mp4"))) == 2

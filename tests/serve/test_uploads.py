@@ -13,8 +13,8 @@ from PIL import Image
 
 from quickchange.errors import InputError
 from quickchange.media.images import fit_garment, fit_reference
+from quickchange.serve.protocol.problems import ProblemError
 from quickchange.serve.uploads import ImageWorker, Upload, read_garment, read_picture, read_upload
-from quickchange.serve.web.errors import ProblemError
 
 U8 = NDArray[np.uint8]
 

@@ -15,7 +15,7 @@ from quickchange.commands.folders import MODEL_VARIABLE, model_folder
 from quickchange.errors import InputError
 
 if TYPE_CHECKING:
-    from quickchange.serve.sessions.registry import Hub
+    from quickchange.serve.sessions.registry import SessionRegistry
     from quickchange.serve.settings import Settings
 
 TOKEN_VARIABLE = "QUICKCHANGE_TOKEN"
@@ -96,11 +96,13 @@ def run(args: argparse.Namespace) -> int:
         failure.append(error)
         server.should_exit = True
 
-    def ready(hub: Hub) -> None:
+    def ready(registry: SessionRegistry) -> None:
         port = server.servers[0].sockets[0].getsockname()[1]
         host = f"[{args.host}]" if ":" in args.host else args.host
         link = f"http://{host}:{port}/" + (f"?token={settings.token}" if settings.token else "")
-        sys.stdout.write(f"{link}  ({hub.model.name} on {hub.model.device}, places: {hub.places}; Ctrl-C stops it)\n")
+        shown = registry.services.model
+        what = f"{shown.name} on {shown.device}, places: {registry.capacity}"
+        sys.stdout.write(f"{link}  ({what}; Ctrl-C stops it)\n")
         sys.stdout.flush()
 
     app.state.server.failed, app.state.server.ready = failed, ready

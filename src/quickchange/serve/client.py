@@ -9,6 +9,7 @@ async with connect("http://127.0.0.1:8000") as viewer:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,9 +20,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_socket
+from websockets.exceptions import ConnectionClosed
 
-from quickchange.serve.protocol import messages as protocol
-from quickchange.serve.protocol.messages import Codec, FrameHeader
+from quickchange.errors import QuickchangeError
+from quickchange.serve.protocol import VERSION, messages
+from quickchange.serve.protocol.frames import FrameHeader
+from quickchange.serve.protocol.messages import Codec
+from quickchange.serve.protocol.problems import Problem
 
 Message = TypeVar("Message", bound=BaseModel)
 
@@ -29,10 +34,10 @@ ACK_EVERY = 6  # frames
 MOST_KEPT = 256  # messages and frames nobody has asked for yet
 
 
-class Refused(RuntimeError):
+class RefusedError(QuickchangeError, RuntimeError):
     """The server answered with a problem."""
 
-    def __init__(self, problem: protocol.Problem) -> None:
+    def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail)
         self.problem = problem
 
@@ -53,7 +58,7 @@ class Viewer:
         welcome: what the server said first. acknowledge: answer frames by itself.
     """
 
-    welcome: protocol.Welcome
+    welcome: messages.Welcome
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
@@ -65,29 +70,29 @@ class Viewer:
         """Sends a message of the protocol."""
         await self.socket.send(message.model_dump_json())
 
-    async def control(self, make: Callable[[int], BaseModel], timeout: float = 10.0) -> protocol.Accepted:
+    async def control(self, make: Callable[[int], BaseModel], timeout: float = 10.0) -> messages.Accepted:
         """Sends a control, made with a request id, and waits until it is accepted. What comes meanwhile is kept.
 
         Raises:
-            Refused: the server cannot do that. TimeoutError: no answer.
+            RefusedError: the server cannot do that. TimeoutError: no answer.
         """
         self._requests += 1
         request = self._requests
         await self.send(make(request))
 
         def answers(item: Frame | BaseModel) -> bool:
-            return isinstance(item, protocol.Accepted | protocol.Trouble) and item.id == request
+            return isinstance(item, messages.Accepted | messages.Trouble) and item.id == request
 
         answer = await self.wait(answers, timeout)
-        if isinstance(answer, protocol.Trouble):
-            raise Refused(answer.problem)
-        if not isinstance(answer, protocol.Accepted):
+        if isinstance(answer, messages.Trouble):
+            raise RefusedError(answer.problem)
+        if not isinstance(answer, messages.Accepted):
             raise TypeError(f"{type(answer).__name__} is no answer")
         return answer
 
     async def wear(self, garment: str) -> int:
         """Asks for a garment; returns the sequence id."""
-        return (await self.control(lambda request: protocol.Wear(id=request, garment=garment))).sequence
+        return (await self.control(lambda request: messages.Wear(id=request, garment=garment))).sequence
 
     def forget(self) -> None:
         """Drops what has come and nobody asked for."""
@@ -128,15 +133,16 @@ class Viewer:
     async def _receive(self) -> Frame | BaseModel:
         raw = await self.socket.recv()
         if isinstance(raw, str):
-            message = protocol.parse_answer(raw)
-            if isinstance(message, protocol.Trouble) and message.fatal:
-                raise Refused(message.problem)
+            message = messages.parse_answer(raw)
+            if isinstance(message, messages.Trouble) and message.fatal:
+                raise RefusedError(message.problem)
             return message
         header, data = FrameHeader.unpack(raw)
         self._unanswered += 1
         if self.acknowledge and (self._unanswered >= ACK_EVERY or header.cut):
             self._unanswered = 0
-            await self.send(protocol.Ack(frame=header.number))
+            with contextlib.suppress(ConnectionClosed):  # what came before the end is still to be read
+                await self.send(messages.Ack(frame=header.number))
         return Frame(header, data, time.monotonic())
 
 
@@ -151,12 +157,12 @@ async def connect(
         token: bearer token of the server. resume: ``welcome.session`` of a stream whose socket was lost.
 
     Raises:
-        Refused: busy, warming up, unknown session ... OSError: no server there.
+        RefusedError: busy, warming up, unknown session ... OSError: no server there.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     address = url.replace("http", "ws", 1).rstrip("/") + "/v1/stream"
     async with open_socket(address, additional_headers=headers, compression=None, max_size=2**24) as socket:
         viewer = Viewer(socket)
-        await viewer.send(protocol.Hello(version=protocol.VERSION, codecs=list(codecs), resume=resume))
-        viewer.welcome = await viewer.message(protocol.Welcome)
+        await viewer.send(messages.Hello(version=VERSION, codecs=list(codecs), resume=resume))
+        viewer.welcome = await viewer.message(messages.Welcome)
         yield viewer

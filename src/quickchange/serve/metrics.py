@@ -12,9 +12,9 @@ SWITCH_BUCKETS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2.5, 5)  # 
 
 
 class Metrics:
-    """Counters and gauges of one server. ``sessions``: asked for at every scrape."""
+    """Counters and gauges of one server."""
 
-    def __init__(self, sessions: Callable[[], int]) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -22,9 +22,11 @@ class Metrics:
         def counter(name: str, text: str) -> Counter:
             return Counter(f"quickchange_{name}", text, registry=self.registry)
 
-        Gauge("quickchange_sessions", "Streams that hold a place", registry=self.registry).set_function(sessions)
+        self._sessions = Gauge("quickchange_sessions", "Streams that hold a place", registry=self.registry)
         self._frames = counter("frames_generated", "Frames generated")
         self._seconds = counter("device_seconds", "Seconds that the device worked for streams")
+        self._evicted = counter("cache_evicted", "Latent frames that left the KV cache because it was full")
+        self._withdrawn = counter("cache_withdrawn", "Latent frames that a switch took out of the KV cache")
         self._shown = counter("frames_shown", "Frames sent to viewers")
         self._opened = counter("sessions_opened", "Streams opened")
         self._busy = counter("busy", "Streams refused for want of a place")
@@ -37,9 +39,23 @@ class Metrics:
             registry=self.registry,
         )
 
-    def generated(self, frames: int, seconds: float) -> None:
+    def count_sessions(self, count: Callable[[], int]) -> None:
+        """Call ``count`` for the number of streams at every scrape."""
+        self._sessions.set_function(count)
+
+    def generated(self, frames: int, seconds: float, evicted: int, withdrawn: int) -> None:
+        """Count a chunk.
+
+        Args:
+            frames: that it holds.
+            seconds: how long the device worked for it.
+            evicted: latent frames that left the cache because it was full.
+            withdrawn: latent frames that a switch took out of the cache.
+        """
         self._frames.inc(frames)
         self._seconds.inc(seconds)
+        self._evicted.inc(evicted)
+        self._withdrawn.inc(withdrawn)
 
     def shown(self) -> None:
         self._shown.inc()

@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import secrets
+import shutil
+import tempfile
 import threading
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -143,3 +147,82 @@ def remux(source: Path, target: Path) -> None:
             if packet.dts is not None:  # the flush at the end
                 packet.stream = copy
                 writing.mux(packet)
+
+
+class RecordingStore:
+    """The recordings of all sessions: where they lie, what they are called, and their signature.
+
+    A recording's name is secret: whoever knows it can fetch the file.
+
+    Args:
+        folder: keeps recordings after their session has ended; None: a temporary folder, emptied session by session.
+        certificate: PEM file of the certificate chain to sign with (C2PA); None: files are not signed.
+        key: PEM file of its private key.
+
+    Attributes:
+        folder: where the files are.
+    """
+
+    def __init__(self, folder: Path | None = None, certificate: Path | None = None, key: Path | None = None) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="quickchange-recordings-"))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._keep = folder is not None
+        self._certificate, self._key = certificate, key
+        self._finished: dict[str, Path] = {}
+
+    def begin(self, width: int, height: int, fps: float, seconds: float) -> Recording:
+        """Start a recording under a new name.
+
+        Args:
+            width: of the frames, px.
+            height: of the frames, px.
+            fps: frames per second.
+            seconds: the longest that it may become.
+        """
+        return Recording(self.folder / f"{secrets.token_hex(16)}.mp4", width, height, fps, seconds)
+
+    def finish(self, recording: Recording) -> str:
+        """End a recording, sign it where there is a certificate, and return its name. Blocks.
+
+        Raises:
+            RuntimeError: nothing was recorded, or it could not be written.
+        """
+        path = recording.finish()
+        self.sign(path, "video/mp4")
+        self._finished[path.stem] = path
+        return path.stem
+
+    def find(self, name: str) -> Path | None:
+        """Return the finished recording of that name, or None."""
+        return self._finished.get(name)
+
+    def release(self, running: Recording | None, finished: Iterable[str]) -> None:
+        """End what an ended session recorded. Its files are deleted, unless the folder keeps recordings. Blocks.
+
+        Args:
+            running: a recording that has not been finished.
+            finished: names of finished ones; nobody can fetch them any more.
+        """
+        try:
+            if running is not None and self._keep:
+                self._finished.pop(self.finish(running), None)
+            elif running is not None:
+                running.discard()
+        except Exception:  # disk full, a certificate that has gone: the session is freed all the same
+            logger.exception("a recording was lost")
+        for name in finished:
+            path = self._finished.pop(name, None)
+            if path is not None and not self._keep:
+                path.unlink(missing_ok=True)
+
+    def sign(self, path: Path, mime: str) -> None:
+        """Sign a generated file in place (C2PA), if there is a certificate."""
+        if self._certificate is not None and self._key is not None:
+            from quickchange.media.provenance import sign_file
+
+            sign_file(path, mime, self._certificate, self._key)
+
+    def close(self) -> None:
+        """Delete the folder, if it is a temporary one."""
+        if not self._keep:
+            shutil.rmtree(self.folder, ignore_errors=True)

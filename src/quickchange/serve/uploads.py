@@ -20,7 +20,7 @@ from quickchange.generate.plan import Garment
 from quickchange.media.images import FORMATS, READABLE, cut_out, fit_reference, load_image
 from quickchange.serve.catalogue import Role
 from quickchange.serve.protocol.messages import Kind
-from quickchange.serve.web.errors import problem
+from quickchange.serve.protocol.problems import problem
 
 RGB = NDArray[np.uint8]
 Result = TypeVar("Result")

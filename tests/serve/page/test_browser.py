@@ -119,7 +119,7 @@ def thumbnail(server: Running, garment: str) -> np.ndarray:
 def test_a_person_changes_clothes_with_a_click(server: Running, seen: Seen) -> None:
     page = seen.page
     seen.until_moving()
-    garments = [item.id for item in server.hub.catalogue.garments if item.kind == "top"]
+    garments = [item.id for item in server.registry.catalogue.garments if item.kind == "top"]
     seen.until_on(garments[0])
 
     pictures = []
@@ -151,7 +151,7 @@ def test_a_person_changes_clothes_with_a_click(server: Running, seen: Seen) -> N
 
 def test_the_latest_click_wins(server: Running, seen: Seen) -> None:
     seen.until_moving()
-    garments = [item.id for item in server.hub.catalogue.garments]
+    garments = [item.id for item in server.registry.catalogue.garments]
     seen.page.keyboard.press("2")
     seen.page.keyboard.press("3")
     assert seen.page.locator(f'[data-garment-id="{garments[1]}"]').get_attribute("data-state") == "idle"

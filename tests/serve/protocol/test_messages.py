@@ -11,31 +11,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from quickchange.serve.protocol import messages as protocol
-from quickchange.serve.protocol.messages import TRANSITIONS, Event, FrameHeader, ProtocolError, State, step
+from quickchange.serve.protocol import messages
+from quickchange.serve.protocol.frames import FrameHeader
+from quickchange.serve.protocol.problems import ProtocolError
+from quickchange.serve.protocol.states import TRANSITIONS, Event, State, step
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 MESSAGES: list[BaseModel] = [
-    protocol.Hello(version=1, codecs=["h264", "jpeg"], resume="abc"),
-    protocol.Open(person="anna", garment="red-tee", prompt="she turns", seed=7),
-    protocol.Wear(id=1, garment="red-tee"),
-    protocol.Say(id=2, prompt=""),
-    protocol.Person(id=3, person="anna"),
-    protocol.Take(id=4),
-    protocol.Pause(),
-    protocol.Resume(),
-    protocol.Visible(visible=False),
-    protocol.Inspect(on=True),
-    protocol.Record(on=True),
-    protocol.Ack(frame=12, switched=[protocol.Switched(sequence=1, ms=212.5)]),
-    protocol.Keyframe(),
-    protocol.Close(),
+    messages.Hello(version=1, codecs=["h264", "jpeg"], resume="abc"),
+    messages.Open(person="anna", garment="red-tee", prompt="she turns", seed=7),
+    messages.Wear(id=1, garment="red-tee"),
+    messages.Say(id=2, prompt=""),
+    messages.Person(id=3, person="anna"),
+    messages.Take(id=4),
+    messages.Pause(),
+    messages.Resume(),
+    messages.Visible(visible=False),
+    messages.Inspect(on=True),
+    messages.Record(on=True),
+    messages.Ack(frame=12, switched=[messages.Switched(sequence=1, ms=212.5)]),
+    messages.Keyframe(),
+    messages.Close(),
 ]
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.type)
 def test_messages_survive_the_wire(message: BaseModel) -> None:
-    assert protocol.parse(message.model_dump_json()) == message
+    assert messages.parse(message.model_dump_json()) == message
 
 
 @pytest.mark.parametrize(
@@ -59,13 +61,13 @@ def test_messages_survive_the_wire(message: BaseModel) -> None:
 )
 def test_faults_are_named(text: str, named: str) -> None:
     with pytest.raises(ProtocolError, match=named):
-        protocol.parse(text)
+        messages.parse(text)
 
 
 @given(st.text(max_size=200) | st.binary(max_size=200))
 def test_nothing_but_protocol_errors(text: str | bytes) -> None:
     with pytest.raises(ProtocolError):
-        protocol.parse(text)
+        messages.parse(text)
 
 
 json_values = st.recursive(
@@ -79,7 +81,7 @@ json_values = st.recursive(
 def test_messages_with_a_changed_field_parse_or_raise(message: BaseModel, name: str, value: object) -> None:
     text = json.dumps(message.model_dump(mode="json") | {name: value})
     with contextlib.suppress(ProtocolError):
-        assert isinstance(protocol.parse(text), BaseModel)
+        assert isinstance(messages.parse(text), BaseModel)
 
 
 u32, u64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
@@ -124,14 +126,14 @@ def test_every_state_can_be_reached_and_closed() -> None:
 
 def test_the_schema_document_is_that_of_the_code() -> None:
     written = json.loads((DOCS / "protocol.schema.json").read_text())
-    assert written == json.loads(json.dumps(protocol.schema())), "run python scripts/protocol_schema.py"
+    assert written == json.loads(json.dumps(messages.schema())), "run python scripts/protocol_schema.py"
 
 
 def test_the_document_names_every_message_and_every_transition() -> None:
     text = (DOCS / "protocol.md").read_text()
-    for name in protocol.schema()["$defs"]["fromViewer"]["discriminator"]["mapping"]:
+    for name in messages.schema()["$defs"]["fromViewer"]["discriminator"]["mapping"]:
         assert f"`{name}`" in text
-    for name in protocol.schema()["$defs"]["toViewer"]["discriminator"]["mapping"]:
+    for name in messages.schema()["$defs"]["toViewer"]["discriminator"]["mapping"]:
         assert f"`{name}`" in text
     rows = {tuple(cell.strip(" `") for cell in line.split("|")[1:4]) for line in text.splitlines() if "|" in line}
     assert {(state, event, to) for (state, event), to in TRANSITIONS.items()} <= rows

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from quickchange.serve.sessions.pacing import STALL_SECONDS, Due, Pacer, QueueFull
+from quickchange.serve.sessions.pacing import STALL_SECONDS, Due, Pacer, QueueFullError
 
 FPS, AHEAD, CHUNK = 24, 0.25, 12
 
@@ -58,7 +58,7 @@ def simulate(
             pacer.generated(chunk_seconds, switch=False)
             pacer.put([content + i for i in range(CHUNK)], now)
             content, ready = content + CHUNK, None
-        due = pacer.take(now)
+        due = pacer.pop(now)
         if due is not None:
             run.frames.append((now, due))
             if now < silent_from:
@@ -97,11 +97,11 @@ def test_media_time_is_when_frames_are_sent_and_stands_while_paused() -> None:
     assert max(offsets) - min(offsets) < 0.003
     assert pacer.buffered > 0
     last = run.frames[-1][1]
-    pacer.stand("paused", True)
-    assert pacer.take(50.0) is None
+    pacer.hold("paused")
+    assert pacer.pop(50.0) is None
     assert not pacer.wants_chunk(50.0, switch=True)
-    pacer.stand("paused", False)
-    due = pacer.take(100.0)
+    pacer.release("paused")
+    due = pacer.pop(100.0)
     assert due is not None
     assert due.number == last.number + 1
     assert due.media == pytest.approx(last.media + 1 / FPS)
@@ -110,10 +110,10 @@ def test_media_time_is_when_frames_are_sent_and_stands_while_paused() -> None:
 def test_a_hiccup_moves_the_clock_on_without_dropping() -> None:
     pacer: Pacer[int] = Pacer(FPS, AHEAD, CHUNK)
     pacer.put(list(range(12)), 0.0)
-    shown = [pacer.take(number * (1 / FPS + 1e-4)) for number in range(12)]
+    shown = [pacer.pop(number * (1 / FPS + 1e-4)) for number in range(12)]
     pacer.acknowledge(11, 0.6)
     pacer.put(list(range(12)), 2.0)
-    due = pacer.take(2.0)
+    due = pacer.pop(2.0)
     assert shown[-1] is not None
     assert due is not None
     assert pacer.dropped == 0
@@ -123,12 +123,12 @@ def test_a_hiccup_moves_the_clock_on_without_dropping() -> None:
 def test_a_late_taker_gets_the_newest_due_frame() -> None:
     pacer: Pacer[int] = Pacer(FPS, AHEAD, CHUNK)
     pacer.put(list(range(12)), 0.0)
-    assert pacer.take(0.0)
-    due = pacer.take(5.2 / FPS)
+    assert pacer.pop(0.0)
+    due = pacer.pop(5.2 / FPS)
     assert due is not None
     assert due.number == 5
     assert pacer.dropped == 4
-    due = pacer.take(100.0)
+    due = pacer.pop(100.0)
     assert due is not None
     assert due.number == 11
     assert pacer.next_due(100.0) is None
@@ -178,7 +178,7 @@ def test_viewers_that_acknowledge_every_twelfth_frame_lose_nothing(fps: float) -
         now = tick / 100
         if pacer.has_room(CHUNK) and pacer.wants_chunk(now):
             pacer.put(list(range(CHUNK)), now)
-        due = pacer.take(now)
+        due = pacer.pop(now)
         if due is not None:
             shown.append(due.number)
             if len(shown) % 12 == 0:
@@ -190,9 +190,9 @@ def test_viewers_that_acknowledge_every_twelfth_frame_lose_nothing(fps: float) -
 def test_saying_again_that_one_is_there_changes_nothing() -> None:
     pacer: Pacer[int] = Pacer(FPS, AHEAD, CHUNK)
     pacer.put(list(range(CHUNK)), 0.0)
-    assert pacer.take(0.0)
-    pacer.stand("hidden", False)
-    assert pacer.take(0.001) is None  # the next frame is not due for that
+    assert pacer.pop(0.0)
+    pacer.release("hidden")
+    assert pacer.pop(0.001) is None  # the next frame is not due for that
 
 
 class Anything(RuleBasedStateMachine):
@@ -213,12 +213,12 @@ class Anything(RuleBasedStateMachine):
         if self.pacer.has_room(count):
             self.pacer.put(list(range(count)), self.now)
         else:
-            with pytest.raises(QueueFull):
+            with pytest.raises(QueueFullError):
                 self.pacer.put(list(range(count)), self.now)
 
     @rule()
-    def take(self) -> None:
-        flowing, due = self.pacer.flowing, self.pacer.take(self.now)
+    def pop(self) -> None:
+        flowing, due = self.pacer.flowing, self.pacer.pop(self.now)
         if due is not None:
             assert flowing
             self.sent.append(due)
@@ -228,8 +228,8 @@ class Anything(RuleBasedStateMachine):
         self.pacer.acknowledge(number, self.now)
 
     @rule(reason=st.sampled_from(["paused", "hidden", "away"]), on=st.booleans())
-    def stand(self, reason: str, on: bool) -> None:
-        self.pacer.stand(reason, on)
+    def hold_or_release(self, reason: str, on: bool) -> None:
+        (self.pacer.hold if on else self.pacer.release)(reason)
 
     @rule()
     def switch(self) -> None:

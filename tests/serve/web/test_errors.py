@@ -9,8 +9,8 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel, Field
 
 from quickchange.errors import InputError
-from quickchange.serve.protocol.messages import Problem
-from quickchange.serve.web.errors import KINDS, MEDIA_TYPE, RESPONSES, install, problem, response
+from quickchange.serve.protocol.problems import KINDS, Problem, problem
+from quickchange.serve.web.errors import MEDIA_TYPE, RESPONSES, install, response
 
 URN = "urn:quickchange:problem:"
 

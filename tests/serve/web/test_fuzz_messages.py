@@ -14,7 +14,8 @@ from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed
 
 from quickchange.serve.client import Frame, connect
-from quickchange.serve.protocol import messages as protocol
+from quickchange.serve.protocol import messages
+from quickchange.serve.protocol.problems import Problem, ProtocolError
 from serving import Running, running
 
 MESSAGES, FIRST, REQUESTS = 400, 60, 120
@@ -35,7 +36,7 @@ def server() -> Iterator[Running]:
 
 def malformed(rng: random.Random) -> str:
     """A message that is not quite one."""
-    kinds = list(protocol.schema()["$defs"]["fromViewer"]["discriminator"]["mapping"])
+    kinds = list(messages.schema()["$defs"]["fromViewer"]["discriminator"]["mapping"])
     kinds.remove("close")  # well-formed by itself, and the end
     message: dict[str, Any] = {"type": rng.choice(kinds)}
     for _ in range(rng.randrange(4)):
@@ -63,20 +64,20 @@ def test_malformed_messages_are_answered_and_the_stream_goes_on(
     async def run() -> int:
         answered = 0
         async with connect(server.url) as viewer:
-            await viewer.send(protocol.Open(person="ash", garment="red-tank"))
-            await viewer.message(protocol.Video)
+            await viewer.send(messages.Open(person="ash", garment="red-tank"))
+            await viewer.message(messages.Video)
             for _ in range(MESSAGES):
                 text = malformed(rng)
                 try:
-                    protocol.parse(text)
-                except protocol.ProtocolError:
+                    messages.parse(text)
+                except ProtocolError:
                     await viewer.socket.send(text)
-                    trouble = await viewer.message(protocol.Trouble)
+                    trouble = await viewer.message(messages.Trouble)
                     assert trouble.problem.type == "urn:quickchange:problem:bad-request"
                     assert not trouble.fatal
                     answered += 1
             await viewer.wait(lambda item: isinstance(item, Frame))  # and still it streams
-            await viewer.send(protocol.Close())
+            await viewer.send(messages.Close())
         return answered
 
     assert asyncio.run(run()) > 0.5 * MESSAGES
@@ -87,7 +88,7 @@ def test_too_many_faults_in_a_row_end_the_connection(server: Running) -> None:
         async with connect(server.url) as viewer:
             for _ in range(200):
                 await viewer.socket.send("nonsense")
-                await viewer.message(protocol.Trouble)
+                await viewer.message(messages.Trouble)
 
     with pytest.raises(ConnectionClosed):
         asyncio.run(run())
@@ -100,9 +101,9 @@ def test_malformed_greetings_are_shown_out(server: Running) -> None:
         for number in range(FIRST):
             async with open_socket(server.url.replace("http", "ws") + "/v1/stream") as socket:
                 await socket.send(rng.randbytes(40) if number % 3 == 0 else malformed(rng))
-                answer = protocol.parse_answer(await socket.recv())
-                assert isinstance(answer, protocol.Trouble | protocol.Welcome)
-        while server.hub.sessions:
+                answer = messages.parse_answer(await socket.recv())
+                assert isinstance(answer, messages.Trouble | messages.Welcome)
+        while server.registry.occupied:
             await asyncio.sleep(0.02)
 
     asyncio.run(asyncio.wait_for(run(), 60))
@@ -132,8 +133,8 @@ def test_malformed_requests_get_problems(server: Running) -> None:
                 answer = await client.post(path, headers=headers, content=body())
                 assert 400 <= answer.status_code < 500
                 assert answer.headers["content-type"] == "application/problem+json"
-                assert protocol.Problem.model_validate(answer.json()).detail
+                assert Problem.model_validate(answer.json()).detail
             assert (await client.get("/healthz")).status_code == 200
-            await viewer.send(protocol.Close())
+            await viewer.send(messages.Close())
 
     asyncio.run(run())

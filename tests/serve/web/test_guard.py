@@ -315,7 +315,7 @@ def test_who_waits_as_long_as_told_is_let_through(rate: float, burst: float, gap
     bucket, now = TokenBucket(rate, burst), 1e5
     for gap in gaps:
         now += gap / 50
-        wait = bucket.take(now)
+        wait = bucket.consume(now)
         if wait:
             now += wait
-            assert bucket.take(now) == 0
+            assert bucket.consume(now) == 0

@@ -18,7 +18,8 @@ from websockets.exceptions import InvalidStatus
 
 import tiny
 from quickchange.serve.client import connect
-from quickchange.serve.protocol import messages as protocol
+from quickchange.serve.protocol import messages
+from quickchange.serve.protocol.problems import Problem
 from serving import Running, running
 
 TOKEN = "a-token-of-24-characters"
@@ -46,7 +47,7 @@ def problem(answer: httpx2.Response, status: int, kind: str) -> str:
     """Checks an error's form; returns what it says."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    details = protocol.Problem.model_validate(answer.json())
+    details = Problem.model_validate(answer.json())
     assert details.status == status
     assert details.type == f"urn:quickchange:problem:{kind}"
     return details.detail
@@ -136,14 +137,14 @@ def test_uploads_answer_with_a_preview_and_are_bounded(server: Running, client: 
             assert answer.json()["preview"].startswith("data:image/png;base64,")
             assert (await asyncio.to_thread(send, png(4), role="person")).json()["role"] == "person"
             assert "2 uploads" in problem(await asyncio.to_thread(send, png(6)), 409, "too-many-uploads")
-            await viewer.send(protocol.Close())
+            await viewer.send(messages.Close())
         async with connect(server.url) as viewer:
             headers = {"Quickchange-Session": viewer.welcome.session}
             problem(await asyncio.to_thread(send, b"GIF89a nothing"), 415, "unsupported-media")
             problem(await asyncio.to_thread(send, b""), 422, "invalid")
             problem(await asyncio.to_thread(send, png(5), role="hat"), 422, "invalid")
             problem(await asyncio.to_thread(send, bytes(400_000)), 413, "too-large")
-            await viewer.send(protocol.Close())
+            await viewer.send(messages.Close())
 
     asyncio.run(run())
 
@@ -152,7 +153,7 @@ def test_a_token_is_asked_of_every_route_and_the_socket() -> None:
     async def refused(url: str, token: str | None) -> bool:
         try:
             async with connect(url, token=token) as viewer:
-                await viewer.send(protocol.Close())
+                await viewer.send(messages.Close())
         except InvalidStatus as error:
             return error.response.status_code == 401
         return False

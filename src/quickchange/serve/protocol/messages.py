@@ -1,22 +1,19 @@
-"""The protocol of ``/v1/stream``: messages, binary frames, states. Described for readers in docs/protocol.md.
+"""The JSON messages of ``/v1/stream``: their types, their parsing and their JSON schema.
 
-One WebSocket carries one viewer's stream. Control goes both ways as JSON text messages, one object each with a field
-``type``; video goes to the viewer as binary messages, one frame each behind a header of fixed size. Pure: no sockets,
-no clocks.
+Docstrings and field descriptions of the message types are part of docs/protocol.schema.json: editing one changes the
+published schema.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-VERSION = 1
+from quickchange.serve.protocol import VERSION
+from quickchange.serve.protocol.problems import Problem, ProtocolError
+from quickchange.serve.protocol.states import State
+
 MAX_MESSAGE_BYTES = 16 * 1024
 MAX_PROMPT = 300
 MAX_SEED = 2**53 - 1  # what JavaScript holds exactly
@@ -280,18 +277,6 @@ class Recording(_Message):
     seconds: float = 0.0
 
 
-class Problem(BaseModel):
-    """RFC 9457 problem details. `detail` says what was found, what is expected and what to do."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    type: str = Field(description="urn:quickchange:problem:..., one for each kind of problem")
-    title: str
-    status: int
-    detail: str
-    retry_after: Annotated[float | None, Field(description="seconds after which to try again")] = None
-
-
 class Trouble(_Message):
     """Something went wrong. The session goes on unless `fatal`, after which the server closes the socket. `id` is that
     of the control that failed."""
@@ -307,85 +292,6 @@ ToViewer = Annotated[
     Field(discriminator="type"),
 ]
 
-# -- states ------------------------------------------------------------------------------------------------------------
-
-
-class State(StrEnum):
-    """Of a session. Whether a viewer is connected is another matter: a live session outlives its socket for a while."""
-
-    NEW = "new"
-    OPENING = "opening"
-    LIVE = "live"
-    PAUSED = "paused"
-    ERROR = "error"
-    CLOSED = "closed"
-
-
-class Event(StrEnum):
-    """What may happen to a session."""
-
-    OPEN = "open"
-    STARTED = "started"  # the first chunk is there
-    CONTROL = "control"  # wear, say, person, take
-    PAUSE = "pause"
-    RESUME = "resume"
-    RECORD = "record"
-    WATCH = "watch"  # ack, visible, inspect, keyframe
-    FAIL = "fail"
-    CLOSE = "close"
-
-
-_S, _E = State, Event
-TRANSITIONS: Mapping[tuple[State, Event], State] = MappingProxyType({
-    (_S.NEW, _E.OPEN): _S.OPENING,
-    (_S.NEW, _E.WATCH): _S.NEW,
-    (_S.NEW, _E.CLOSE): _S.CLOSED,
-    (_S.OPENING, _E.STARTED): _S.LIVE,
-    (_S.OPENING, _E.CONTROL): _S.OPENING,
-    (_S.OPENING, _E.WATCH): _S.OPENING,
-    (_S.OPENING, _E.FAIL): _S.ERROR,
-    (_S.OPENING, _E.CLOSE): _S.CLOSED,
-    (_S.LIVE, _E.CONTROL): _S.LIVE,
-    (_S.LIVE, _E.PAUSE): _S.PAUSED,
-    (_S.LIVE, _E.RESUME): _S.LIVE,
-    (_S.LIVE, _E.RECORD): _S.LIVE,
-    (_S.LIVE, _E.WATCH): _S.LIVE,
-    (_S.LIVE, _E.FAIL): _S.ERROR,
-    (_S.LIVE, _E.CLOSE): _S.CLOSED,
-    (_S.PAUSED, _E.CONTROL): _S.PAUSED,
-    (_S.PAUSED, _E.PAUSE): _S.PAUSED,
-    (_S.PAUSED, _E.RESUME): _S.LIVE,
-    (_S.PAUSED, _E.RECORD): _S.PAUSED,
-    (_S.PAUSED, _E.WATCH): _S.PAUSED,
-    (_S.PAUSED, _E.FAIL): _S.ERROR,
-    (_S.PAUSED, _E.CLOSE): _S.CLOSED,
-    (_S.ERROR, _E.WATCH): _S.ERROR,
-    (_S.ERROR, _E.CLOSE): _S.CLOSED,
-})  # fmt: skip
-"""Every transition there is; any other (state, event) is refused."""
-
-
-class ProtocolError(ValueError):
-    """A message that cannot be understood, or that the session's state does not allow. Its text may be shown."""
-
-
-class NotNow(ProtocolError):
-    """A message that the session's state does not allow."""
-
-
-def step(state: State, event: Event) -> State:
-    """The state after ``event``.
-
-    Raises:
-        NotNow: the state does not allow it; the state stays as it was.
-    """
-    try:
-        return TRANSITIONS[state, event]
-    except KeyError:
-        allowed = ", ".join(e for s, e in TRANSITIONS if s is state) or "nothing"
-        raise NotNow(f"{event} is not possible while the session is {state}; possible now: {allowed}") from None
-
-
 # -- parsing -----------------------------------------------------------------------------------------------------------
 
 _FROM_VIEWER: TypeAdapter[Any] = TypeAdapter(FromViewer)
@@ -393,10 +299,10 @@ _TO_VIEWER: TypeAdapter[Any] = TypeAdapter(ToViewer)
 
 
 def parse(text: str | bytes) -> Any:
-    """A viewer's message.
+    """Parse a message from a client.
 
     Raises:
-        ProtocolError: too long, not JSON, or not one of the messages; the text names the first fault.
+        ProtocolError: too long, not JSON, or not one of the messages. The text names the first fault.
     """
     if len(text) > MAX_MESSAGE_BYTES:
         raise ProtocolError(f"message of {len(text)} characters; at most {MAX_MESSAGE_BYTES} are taken")
@@ -409,12 +315,16 @@ def parse(text: str | bytes) -> Any:
 
 
 def parse_answer(text: str | bytes) -> Any:
-    """A server's message; pydantic's ValidationError for what is none."""
+    """Parse a message from the server.
+
+    Raises:
+        pydantic.ValidationError: not one of the messages.
+    """
     return _TO_VIEWER.validate_json(text)
 
 
 def schema() -> dict[str, Any]:
-    """JSON schema of everything that is said, for docs/protocol.schema.json."""
+    """Build the JSON schema of all messages, for docs/protocol.schema.json."""
     definitions: dict[str, Any] = {}
     sides = {}
     for name, adapter in (("fromViewer", _FROM_VIEWER), ("toViewer", _TO_VIEWER)):
@@ -428,47 +338,3 @@ def schema() -> dict[str, Any]:
         "anyOf": [{"$ref": f"#/$defs/{name}"} for name in sides],
         "$defs": dict(sorted(definitions.items())) | sides,
     }
-
-
-# -- binary frames -----------------------------------------------------------------------------------------------------
-
-KEY, CUT = 1, 2
-_HEADER = struct.Struct(">BBHIIIQ")
-
-
-@dataclass(frozen=True)
-class FrameHeader:
-    """What stands before a frame's bytes, big-endian: version u8, flags u8, size of the header u16, number u32,
-    obeys u32, epoch u32, media time u64.
-
-    Attributes:
-        number: of the frame in the stream, from 0; numbers and media times grow. Frames that were dropped leave gaps.
-        obeys: sequence id of the last control that the frame follows; 0 before the first.
-        epoch: grows with every flush. Frames of an older epoch that are not on the screen yet are void.
-        media_us: when the frame is due on the stream's own clock, microseconds; the clock stands while paused.
-        key: it can be decoded on its own. cut: first frame of an epoch.
-    """
-
-    number: int
-    obeys: int
-    epoch: int
-    media_us: int
-    key: bool = False
-    cut: bool = False
-
-    def pack(self) -> bytes:
-        """24 bytes."""
-        flags = KEY * self.key | CUT * self.cut
-        return _HEADER.pack(VERSION, flags, _HEADER.size, self.number, self.obeys, self.epoch, self.media_us)
-
-    @staticmethod
-    def unpack(message: bytes) -> tuple[FrameHeader, bytes]:
-        """Header and picture of a binary message; ProtocolError where it is none of this version."""
-        if len(message) < _HEADER.size or message[0] != VERSION:
-            raise ProtocolError(f"{len(message)} bytes are no frame of protocol version {VERSION}")
-        _, flags, size, number, obeys, epoch, media = _HEADER.unpack_from(message)
-        return FrameHeader(number, obeys, epoch, media, bool(flags & KEY), bool(flags & CUT)), message[size:]
-
-
-Welcome.model_rebuild()
-StateChanged.model_rebuild()

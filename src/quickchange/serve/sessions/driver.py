@@ -1,145 +1,96 @@
-"""What the device does for one stream: applies what the viewer wishes, and generates a chunk. Called in turns.
+"""Carries out a session's orders on the device: applies the controls, generates a chunk.
 
-This is the only place where the server talks to an engine session. Nothing here waits for a viewer.
+This is the only place where the server talks to an engine session. It knows neither the pacer nor the client.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from quickchange.cache import Ledger
 from quickchange.serve.protocol.messages import Cache
 from quickchange.serve.sessions.inspector import describe
-from quickchange.serve.sessions.pacing import Pacer
+from quickchange.serve.sessions.order import Change, NextChunk, Scene
 
 if TYPE_CHECKING:
-    from quickchange.engine.conditioner import ConditionImage
     from quickchange.engine.session import Session
     from quickchange.engine.studio import Studio
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A generated frame, uint8 [H, W, 3], and the last control that it obeys."""
+    """A generated frame.
+
+    Attributes:
+        frame: uint8 [H, W, 3], RGB.
+        obeys: sequence id of the last control that it obeys.
+    """
 
     frame: NDArray[np.uint8]
     obeys: int
 
 
-@dataclass(frozen=True)
-class Scene:
-    """Everything that a stream is made from."""
-
-    person: ConditionImage
-    garment: ConditionImage
-    prompt: str
-    seed: int
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Made:
-    """A chunk: its frames, how long the device worked for it (seconds), whether it begins a new segment, and what the
-    cache went through, if that was asked for."""
+    """A generated chunk.
+
+    Attributes:
+        shots: its frames, in order.
+        seconds: how long the device worked for it.
+        switch: whether it changes the picture at once (``NextChunk.switch``).
+        earliest: number of the first frame that a later switch can continue from.
+        evicted: latent frames that left the cache because it was full.
+        withdrawn: latent frames that a switch took out of the cache.
+        cache: what the cache went through, if the order asked for it.
+    """
 
     shots: list[Shot]
     seconds: float
     switch: bool
+    earliest: int
+    evicted: int
+    withdrawn: int
     cache: Cache | None
 
 
-@dataclass
-class _Wishes:
-    changed: set[str] = field(default_factory=set)  # fields of the scene
-    take: bool = False
-
-    @property
-    def switch(self) -> bool:
-        return self.take or not self.changed.isdisjoint(("garment", "person"))
-
-
-class Turns:
-    """One stream's turns on the device.
-
-    ``wish`` and ``take`` may be called at any time; the next turn obeys the latest of each kind.
+class ChunkDriver:
+    """One session's engine on the device. All methods run on the device's thread.
 
     Args:
-        studio: opens engine sessions. scene: what to begin with.
-        pacer: the stream's pace, shared with the event loop. lock: held by whoever touches the pacer.
+        studio: opens engine sessions.
     """
 
-    def __init__(self, studio: Studio, scene: Scene, pacer: Pacer[Shot], lock: threading.Lock) -> None:
-        self.scene = scene
-        self._studio, self._pacer, self._lock = studio, pacer, lock
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
         self._engine: Session | None = None
         self._offset = 0  # number in the stream of the engine session's frame 0
-        self._wishes = _Wishes()
-        self._sequence = 0
-        self._inspecting = False
+        self._sequences: dict[int, int] = {}  # by the engine's sequence ids, which begin again with every restart
 
-    def wish(self, **changes: Any) -> int:
-        """Fields of the scene that shall change; returns a sequence id."""
-        with self._lock:
-            self.scene = replace(self.scene, **changes)
-            self._wishes.changed |= changes.keys()
-            return self._count()
+    def next(self, order: NextChunk) -> Made:
+        """Carry out ``order``.
 
-    def take(self, seed: int) -> int:
-        """Shall start over with another seed; returns a sequence id."""
-        with self._lock:
-            self.scene = replace(self.scene, seed=seed)
-            self._wishes.take = True
-            return self._count()
-
-    def inspect(self, on: bool) -> None:
-        """Whether turns report what the cache goes through."""
-        self._inspecting = on
-
-    @property
-    def sequence(self) -> int:
-        """Sequence id of the last wish."""
-        return self._sequence
-
-    @property
-    def switching(self) -> bool:
-        """Whether the next turn changes the picture at once: a new garment or person, or a new take."""
-        return self._wishes.switch
-
-    def _count(self) -> int:
-        self._sequence += 1
-        return self._sequence
-
-    def close(self) -> None:
-        """Ends the engine session. Not during a turn."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
-
-    # -- on the device's thread ----------------------------------------------------------------------------------------
-
-    def __call__(self) -> Made:
-        """One turn: the next chunk."""
+        Raises:
+            RuntimeError: the engine cannot continue from the ordered frame.
+        """
         began = time.monotonic()
-        with self._lock:
-            wishes, self._wishes = self._wishes, _Wishes()
-            scene, obeys = self.scene, self._sequence
-        if self._engine is None or wishes.take:
-            engine = self._open(scene)
-        else:
-            engine = self._obey(self._engine, wishes.changed, scene)
-        inspecting = self._inspecting
+        engine = self._obey(order) if order.restart is None else self._open(order.restart, order)
         before, states = engine.cache.ledger, list[Ledger]()
-        engine.watch(states.append if inspecting else None)
+        engine.watch(states.append if order.inspect else None)
         chunk = engine.advance(settle=False)
         seconds = time.monotonic() - began
         engine.watch(None)
+        obeys = self._sequences[chunk.obeys]
+        self._sequences = {chunk.obeys: obeys}
+        after = engine.cache.ledger
         cache = None
-        if inspecting:
+        if order.inspect:
             cache = Cache(
                 window=engine.cache.config.window,
                 frame=self._offset + chunk.start,
@@ -147,26 +98,51 @@ class Turns:
                 milliseconds=1000 * seconds,
                 steps=describe(before, states),
             )
-        return Made([Shot(frame, obeys) for frame in chunk.frames], seconds, wishes.switch, cache)
+        return Made(
+            shots=[Shot(frame, obeys) for frame in chunk.frames],
+            seconds=seconds,
+            switch=order.switch,
+            earliest=self._earliest(engine),
+            evicted=after.evicted - before.evicted,
+            withdrawn=after.withdrawn - before.withdrawn,
+            cache=cache,
+        )
 
-    def _open(self, scene: Scene) -> Session:
+    def close(self) -> None:
+        """End the engine session."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _open(self, scene: Scene, order: NextChunk) -> Session:
         self.close()
         self._engine = self._studio.open(scene.person, scene.garment, scene.prompt, scene.seed)
-        with self._lock:
-            if self._pacer.next_number:
-                self._pacer.flush(self._pacer.bridge(time.monotonic()))
-            self._offset = self._pacer.next_number
+        self._offset = 1 + (-1 if order.go_on_from is None else order.go_on_from)
+        self._sequences = {0: order.sequence}
         return self._engine
 
-    def _obey(self, engine: Session, changed: set[str], scene: Scene) -> Session:
-        if "prompt" in changed:
-            engine.say(scene.prompt)
-        if "garment" in changed:
-            engine.wear(scene.garment)
-        if "person" in changed:
-            engine.reference(scene.person)
-        if engine.switching:
-            with self._lock:
-                after = engine.flush(self._pacer.bridge(time.monotonic()) - self._offset) + self._offset
-                self._pacer.flush(max(after, self._pacer.last_shown))
+    def _obey(self, order: NextChunk) -> Session:
+        engine = self._engine
+        if engine is None:
+            raise RuntimeError("the first order does not open the stream")
+        controls: dict[Change, Callable[[Any], int]] = {
+            "prompt": engine.say,
+            "garment": engine.wear,
+            "person": engine.reference,
+        }
+        for kind, value in order.changes.items():
+            self._sequences[controls[kind](value)] = order.sequence
+        if order.go_on_from is not None:
+            reached = engine.flush(order.go_on_from - self._offset) + self._offset
+            if reached != order.go_on_from:
+                raise RuntimeError(f"frame {order.go_on_from} was ordered; the engine can go on from {reached}")
         return engine
+
+    def _earliest(self, engine: Session) -> int:
+        # Asking for more than there is gives the limit. A flush counts only for a switch, and a switch asks again.
+        return engine.flush(-self._offset - 1) + self._offset
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether the device or the machine had no memory left."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError)

@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from quickchange.errors import QuickchangeError
+
 Item = TypeVar("Item")
 
 LEAST_IN_FLIGHT = 16  # frames: viewers may acknowledge every twelfth only
@@ -31,7 +33,7 @@ RECENT = 4
 EASE = 0.3  # weight of the newest measurement in running means
 
 
-class QueueFull(RuntimeError):
+class QueueFullError(QuickchangeError, RuntimeError):
     """There is no room for a chunk yet."""
 
 
@@ -96,7 +98,7 @@ class Pacer(Generic[Item]):
         self._turnaround = 0.0  # of plain chunks, running mean
         self._chunks: deque[float] = deque(maxlen=RECENT)  # the last turnarounds, of plain chunks and of switches
         self._switches: deque[float] = deque(maxlen=RECENT)
-        self._standing: set[str] = set()
+        self._held: set[str] = set()
 
     # -- what it is like -----------------------------------------------------------------------------------------------
 
@@ -113,7 +115,7 @@ class Pacer(Generic[Item]):
     @property
     def flowing(self) -> bool:
         """Whether the picture moves: not paused, and someone is watching."""
-        return not self._standing
+        return not self._held
 
     def stalled(self, now: float) -> bool:
         """Whether the viewer has been silent for so long that generating on makes no sense."""
@@ -151,10 +153,10 @@ class Pacer(Generic[Item]):
         """Queues a chunk's frames.
 
         Raises:
-            QueueFull: there is no room for them yet.
+            QueueFullError: there is no room for them yet.
         """
         if not self.has_room(len(items)):
-            raise QueueFull(f"{len(items)} frames beside {len(self._queue)}; there is room for {self.capacity}")
+            raise QueueFullError(f"{len(items)} frames beside {len(self._queue)}; there is room for {self.capacity}")
         self._adapt(len(items), now)
         if not self._queue and self._due is not None and self._due < now:
             self._media += now - self._due  # the screen stood still for want of frames: the clock went on
@@ -176,12 +178,12 @@ class Pacer(Generic[Item]):
     # -- the screen ----------------------------------------------------------------------------------------------------
 
     def next_due(self, now: float) -> float | None:
-        """When to call ``take``, if nothing else happens before; None: not before something does."""
+        """When to call ``pop``, if nothing else happens before; None: not before something does."""
         if not self._queue or not self.flowing:
             return None
         return now if self._due is None else max(now, self._due)
 
-    def take(self, now: float) -> Due[Item] | None:
+    def pop(self, now: float) -> Due[Item] | None:
         """The frame to send now, or None if none is due or the viewer is too far behind.
 
         Of several that are due only the newest is shown; the others are dropped.
@@ -248,11 +250,26 @@ class Pacer(Generic[Item]):
 
     # -- standing still ------------------------------------------------------------------------------------------------
 
-    def stand(self, reason: str, on: bool) -> None:
-        """The picture stands still while there is any reason (paused, hidden, detached ...): ``on`` adds one or takes
-        it away. What is in flight then is not waited for."""
-        if on == (reason in self._standing):
-            return
-        (self._standing.add if on else self._standing.discard)(reason)
+    def hold(self, reason: str) -> None:
+        """Stop the picture for ``reason`` (paused, hidden, away ...), in addition to any other reason.
+
+        Frames in flight are not waited for any longer.
+        """
+        if reason not in self._held:
+            self._held.add(reason)
+            self._stop_clock()
+
+    def release(self, reason: str) -> None:
+        """Withdraw ``reason``. The picture moves once there is none left."""
+        if reason in self._held:
+            self._held.discard(reason)
+            self._stop_clock()
+
+    def lose_in_flight(self, now: float) -> None:
+        """Stop waiting for the frames in flight: the client will never acknowledge them."""
+        self._heard_at = now
+        self._in_flight.clear()
+
+    def _stop_clock(self) -> None:
         self._due = self._last_put = None
         self._in_flight.clear()

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quickchange.serve.catalogue import Catalogue, Role
-from quickchange.serve.metrics import Metrics
-from quickchange.serve.protocol.messages import ModelInfo, State
-from quickchange.serve.recording import Recording
-from quickchange.serve.sessions.session import Live, Viewer
-from quickchange.serve.sessions.worker import Device
-from quickchange.serve.settings import Settings
+from quickchange.serve.protocol.problems import problem
+from quickchange.serve.protocol.states import State
+from quickchange.serve.sessions.services import Services
+from quickchange.serve.sessions.session import LiveSession, Subscriber
 from quickchange.serve.uploads import ImageWorker, Upload
-from quickchange.serve.web.errors import problem
 
 if TYPE_CHECKING:
     from quickchange.engine.conditioner import ConditionImage
-    from quickchange.engine.studio import Studio
     from quickchange.media.images import Source
 
 logger = logging.getLogger(__name__)
@@ -32,7 +25,7 @@ logger = logging.getLogger(__name__)
 BUSY_RETRY, SETTLE_SECONDS = 10.0, 2.0
 
 
-class Hub:
+class SessionRegistry:
     """See the module header.
 
     Args:
@@ -43,124 +36,118 @@ class Hub:
             one-shot videos.
     """
 
-    def __init__(
-        self, studio: Studio, model: ModelInfo, settings: Settings, device: Device, catalogue: Catalogue, places: int
-    ) -> None:
-        self.studio, self.model, self.settings, self.device = studio, model, settings, device
-        self.catalogue, self.places = catalogue, places
+    def __init__(self, services: Services, catalogue: Catalogue, capacity: int) -> None:
+        self.services, self.catalogue, self.capacity = services, catalogue, capacity
         self.images = ImageWorker()
-        self.videos = ThreadPoolExecutor(places, thread_name_prefix="videos")
-        self.metrics = Metrics(lambda: self.sessions)
-        self.recordings = settings.recordings or Path(tempfile.mkdtemp(prefix="quickchange-recordings-"))
-        self.recordings.mkdir(parents=True, exist_ok=True)
-        self._lives: dict[str, Live] = {}
+        self.videos = ThreadPoolExecutor(capacity, thread_name_prefix="videos")
+        services.metrics.count_sessions(lambda: self.occupied)
+        self._sessions: dict[str, LiveSession] = {}
         self._others = 0  # places taken by one-shot videos
         self._expiries: dict[str, asyncio.TimerHandle] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._prepared: dict[tuple[Role, str], ConditionImage] = {}
 
     @property
-    def sessions(self) -> int:
+    def occupied(self) -> int:
         """Places taken."""
-        return len(self._lives) + self._others
+        return len(self._sessions) + self._others
 
     # -- places --------------------------------------------------------------------------------------------------------
 
-    def create(self) -> Live:
+    def create(self) -> LiveSession:
         """A new stream; ProblemError "busy" where every place is taken."""
-        self._check_place()
-        live = Live(self)
-        self._lives[live.token] = live
-        self.metrics.opened()
-        return live
+        self._check_capacity()
+        session = LiveSession(self.services)
+        self._sessions[session.token] = session
+        self.services.metrics.opened()
+        return session
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
+    async def slot(self) -> AsyncIterator[None]:
         """Holds a place for something else than a stream; ProblemError "busy" where every place is taken."""
-        self._check_place()
+        self._check_capacity()
         self._others += 1
         try:
             yield
         finally:
             self._others -= 1
 
-    def _check_place(self) -> None:
-        if self.sessions >= self.places:
-            self.metrics.busy()
-            kept = f"that of a closed page is free after {self.settings.resume_seconds:g} s"
-            detail = f"every place is taken ({self.places}); {kept}; try again in a while"
+    def _check_capacity(self) -> None:
+        if self.occupied >= self.capacity:
+            self.services.metrics.busy()
+            kept = f"that of a closed page is free after {self.services.settings.resume_seconds:g} s"
+            detail = f"every place is taken ({self.capacity}); {kept}; try again in a while"
             raise problem("busy", detail, retry_after=BUSY_RETRY)
 
     async def settle(self) -> None:
         """Where all places are taken, waits a moment for streams that are about to end."""
-        if self.sessions >= self.places and self._closing:
+        if self.occupied >= self.capacity and self._closing:
             await asyncio.wait(self._closing, timeout=SETTLE_SECONDS)
 
-    def find(self, token: str) -> Live:
+    def find(self, token: str) -> LiveSession:
         """The stream of that token; ProblemError "unknown-session" where it has ended or never was."""
-        live = self._lives.get(token)
-        if live is None or live.state is State.CLOSED:
+        session = self._sessions.get(token)
+        if session is None or session.state is State.CLOSED:
             detail = "this session is not known; it has ended, or waited too long for its viewer: open a new one"
             raise problem("unknown-session", detail)
-        return live
+        return session
 
-    def attach(self, live: Live, viewer: Viewer) -> None:
+    def attach(self, session: LiveSession, subscriber: Subscriber) -> None:
         """A viewer has come, or come back."""
-        expiry = self._expiries.pop(live.token, None)
+        expiry = self._expiries.pop(session.token, None)
         if expiry is not None:
             expiry.cancel()
-        live.attach(viewer)
+        session.attach(subscriber)
 
-    def detach(self, live: Live, viewer: Viewer) -> None:
+    def detach(self, session: LiveSession, subscriber: Subscriber) -> None:
         """A viewer has gone: the stream waits for it for a while, then it is freed."""
-        if live.detach(viewer) and live.token in self._lives:
-            if live.state is State.ERROR:
-                self.end(live)
+        if session.detach(subscriber) and session.token in self._sessions:
+            if session.state is State.ERROR:
+                self.end(session)
                 return
             loop = asyncio.get_running_loop()
-            self._expiries[live.token] = loop.call_later(self.settings.resume_seconds, self.end, live)
+            self._expiries[session.token] = loop.call_later(self.services.settings.resume_seconds, self.end, session)
 
-    def end(self, live: Live) -> asyncio.Task[None]:
+    def end(self, session: LiveSession) -> asyncio.Task[None]:
         """Begins to end a stream and to free everything of it; its place is free when the task is done. The task is
-        the hub's: whoever waits for it may be cancelled."""
-        task = asyncio.create_task(self._end(live), name="end")
+        the registry's: a caller that waits for it may be cancelled."""
+        task = asyncio.create_task(self._end(session), name="end")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
         return task
 
-    async def _end(self, live: Live) -> None:
-        expiry = self._expiries.pop(live.token, None)
+    async def _end(self, session: LiveSession) -> None:
+        expiry = self._expiries.pop(session.token, None)
         if expiry is not None:
             expiry.cancel()
         try:
-            await live.close()
+            await session.close()
         finally:
-            self._lives.pop(live.token, None)
+            self._sessions.pop(session.token, None)
 
     async def close(self) -> None:
         """Ends everything."""
-        for live in list(self._lives.values()):
-            self.end(live)
+        for session in list(self._sessions.values()):
+            self.end(session)
         if self._closing:
             await asyncio.wait(self._closing)
         await asyncio.to_thread(self.images.shutdown)
         await asyncio.to_thread(self.videos.shutdown)
-        if self.settings.recordings is None:
-            shutil.rmtree(self.recordings, ignore_errors=True)
+        await asyncio.to_thread(self.services.recordings.close)
 
     # -- pictures ------------------------------------------------------------------------------------------------------
 
-    def person(self, live: Live, name: str) -> ConditionImage:
+    def person(self, session: LiveSession, name: str) -> ConditionImage:
         """The person of that id, uploaded to this stream or bundled; ProblemError "not-found"."""
-        return self._picture(live, name, "person")
+        return self._picture(session, name, "person")
 
-    def garment(self, live: Live, name: str) -> ConditionImage:
+    def garment(self, session: LiveSession, name: str) -> ConditionImage:
         """The garment of that id, likewise."""
-        return self._picture(live, name, "garment")
+        return self._picture(session, name, "garment")
 
-    def _picture(self, live: Live, name: str, role: Role) -> ConditionImage:
-        if (role, name) in live.prepared:
-            return live.prepared[role, name]
+    def _picture(self, session: LiveSession, name: str, role: Role) -> ConditionImage:
+        if (role, name) in session.prepared:
+            return session.prepared[role, name]
         if (role, name) not in self._prepared:
             raise problem("not-found", f"no {role} {name!r}, neither bundled nor uploaded in this session")
         return self._prepared[role, name]
@@ -175,48 +162,15 @@ class Hub:
     def prepare(self, role: Role, picture: Source) -> ConditionImage:
         """Fits and encodes a bundled picture. Blocks."""
         if role == "person":
-            return self.studio.prepare_reference(picture)
-        return self.studio.prepare_garment(picture)
+            return self.services.studio.prepare_reference(picture)
+        return self.services.studio.prepare_garment(picture)
 
-    def add_upload(self, live: Live, upload: Upload) -> None:
+    def add_upload(self, session: LiveSession, upload: Upload) -> None:
         """Gives a stream a picture of its own, ready to wear. On the device's thread."""
         if upload.role == "person":
-            prepared = self.studio.prepare_reference(upload.picture)
+            prepared = self.services.studio.prepare_reference(upload.picture)
         else:
-            prepared = self.studio.prepare_garment(upload.picture, cutout=False)
-        live.check_room()
-        live.prepared[upload.role, upload.id] = prepared
-        self.metrics.uploaded()
-
-    # -- recordings ----------------------------------------------------------------------------------------------------
-
-    def recording(self, name: str) -> Path | None:
-        """The finished recording of that secret name, of whatever stream."""
-        return next((live.recordings[name] for live in self._lives.values() if name in live.recordings), None)
-
-    def finish_recording(self, recording: Recording) -> Path:
-        """Ends a recording; signed where there is a certificate. Blocks."""
-        path = recording.finish()
-        self.sign(path, "video/mp4")
-        return path
-
-    def discard_recordings(self, running: Recording | None, finished: list[Path]) -> None:
-        """A stream has ended: what it recorded goes, unless recordings are kept. Blocks."""
-        keep = self.settings.recordings is not None
-        try:
-            if running is not None and keep:
-                self.finish_recording(running)
-            elif running is not None:
-                running.discard()
-        except Exception:  # disk full, a certificate that has gone: the stream is freed all the same
-            logger.exception("a recording was lost")
-        if not keep:
-            for path in finished:
-                path.unlink(missing_ok=True)
-
-    def sign(self, path: Path, mime: str) -> None:
-        """Signs a generated file in place (C2PA), if the server has a certificate."""
-        if self.settings.certificate is not None and self.settings.key is not None:
-            from quickchange.media.provenance import sign_file
-
-            sign_file(path, mime, self.settings.certificate, self.settings.key)
+            prepared = self.services.studio.prepare_garment(upload.picture, cutout=False)
+        session.check_room()
+        session.prepared[upload.role, upload.id] = prepared
+        self.services.metrics.uploaded()

@@ -1,7 +1,7 @@
 """One viewer's stream: its state, its pace, its pictures, its recording. Lives on the event loop.
 
 A task produces chunks, turn by turn, as the pacer asks for them; whoever watches takes frames out and is told what
-happens. The stream outlives its viewer until the hub closes it.
+happens. The stream outlives its viewer until the registry closes it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,16 +21,18 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from quickchange.serve.catalogue import Role
-from quickchange.serve.protocol import messages as protocol
-from quickchange.serve.protocol.messages import MAX_SEED, Event, State, step
+from quickchange.serve.protocol import VERSION, messages
+from quickchange.serve.protocol.messages import MAX_SEED
+from quickchange.serve.protocol.problems import problem
+from quickchange.serve.protocol.states import Event, State, step
 from quickchange.serve.recording import Recording
-from quickchange.serve.sessions.driver import Scene, Shot, Turns
+from quickchange.serve.sessions.driver import ChunkDriver, Shot, out_of_memory
+from quickchange.serve.sessions.order import Controls, NextChunk, Scene
 from quickchange.serve.sessions.pacing import Due, Pacer
-from quickchange.serve.web.errors import problem
+from quickchange.serve.sessions.services import Services
 
 if TYPE_CHECKING:
     from quickchange.engine.conditioner import ConditionImage
-    from quickchange.serve.sessions.registry import Hub
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ KEPT_SECONDS = 1.0  # of shown frames, for snapshots
 KEPT_SWITCHES = 256  # times of switches
 
 
-class Viewer(Protocol):
+class Subscriber(Protocol):
     """Whoever watches a stream."""
 
     def tell(self, message: BaseModel) -> None:
@@ -57,27 +57,27 @@ class Viewer(Protocol):
         ...
 
 
-class Live:
+class LiveSession:
     """See the module header.
 
     Attributes:
         token: the secret that resumes it. state: see the protocol.
         prepared: pictures of its own, ready for the engine.
-        person, garment: ids in force. recordings: finished ones by their secret name.
+        person, garment: ids in force.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, services: Services) -> None:
         self.token = secrets.token_urlsafe(24)
         self.state = State.NEW
         self.prepared: dict[tuple[Role, str], ConditionImage] = {}
         self.person = self.garment = ""
-        self.recordings: dict[str, Path] = {}
-        self._hub = hub
-        studio, settings = hub.studio, hub.settings
-        self._lock = threading.Lock()
+        self._services = services
+        studio, settings = services.studio, services.settings
         self._pacer: Pacer[Shot] = Pacer(studio.fps, settings.ahead, studio.frames_per_chunk)
-        self._turns: Turns | None = None
-        self._viewer: Viewer | None = None
+        self._controls: Controls | None = None
+        self._driver = ChunkDriver(studio)
+        self._earliest = 0  # number of the first frame that a switch can continue from
+        self._subscriber: Subscriber | None = None
         self._producer: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._kept: deque[tuple[int, NDArray[np.uint8]]] = deque(maxlen=max(1, round(KEPT_SECONDS * studio.fps)))
@@ -86,46 +86,45 @@ class Live:
         self._switches: deque[float] = deque(maxlen=KEPT_SWITCHES)
         self._inspecting = False
         self._recording: Recording | None = None
+        self._recorded: list[str] = []  # names of finished recordings
         self._finishing: set[asyncio.Task[None]] = set()
-        self._pacer.stand("away", True)
+        self._pacer.hold("away")
 
-    # -- viewers -------------------------------------------------------------------------------------------------------
+    # -- subscribers ---------------------------------------------------------------------------------------------------
 
-    def attach(self, viewer: Viewer) -> None:
-        """From now on this viewer gets frames and messages; one that was there before is dismissed."""
-        if self._viewer is not None:
-            self._viewer.dismiss("the stream was opened elsewhere", taken_over=True)
-        self._viewer = viewer
+    def attach(self, subscriber: Subscriber) -> None:
+        """Give frames and messages to this subscriber from now on; dismiss the one before."""
+        if self._subscriber is not None:
+            self._subscriber.dismiss("the stream was opened elsewhere", taken_over=True)
+        self._subscriber = subscriber
         self.inspect(False)
-        with self._lock:
-            self._pacer.stand("away", True)  # whatever was on its way to a viewer before
-            self._pacer.stand("hidden", False)
-            self._pacer.stand("away", False)
+        self._pacer.hold("away")  # the one before has gone
+        self._pacer.release("hidden")
+        self._pacer.release("away")
         self._wake()
 
-    def detach(self, viewer: Viewer) -> bool:
-        """This viewer has gone; False if another one has taken over."""
-        if self._viewer is not viewer:
+    def detach(self, subscriber: Subscriber) -> bool:
+        """Stop giving frames to this subscriber; False if another one has taken over."""
+        if self._subscriber is not subscriber:
             return False
-        self._viewer = None
+        self._subscriber = None
         self.inspect(False)
-        with self._lock:
-            self._pacer.stand("away", True)
+        self._pacer.hold("away")
         return True
 
     def _tell(self, message: BaseModel) -> None:
-        if self._viewer is not None:
-            self._viewer.tell(message)
+        if self._subscriber is not None:
+            self._subscriber.tell(message)
 
     def _wake(self) -> None:
         self._changed.set()
-        if self._viewer is not None:
-            self._viewer.wake()
+        if self._subscriber is not None:
+            self._subscriber.wake()
 
     def _go(self, event: Event) -> None:
         before, self.state = self.state, step(self.state, event)
         if self.state is not before:
-            self._tell(protocol.StateChanged(state=self.state))
+            self._tell(messages.StateChanged(state=self.state))
 
     # -- controls ------------------------------------------------------------------------------------------------------
 
@@ -133,80 +132,85 @@ class Live:
         """Starts the stream. ProtocolError if it was started before."""
         self._go(Event.OPEN)
         self.person, self.garment = person, garment
-        self._turns = Turns(self._hub.studio, scene, self._pacer, self._lock)
-        self._turns.inspect(self._inspecting)
-        self._producer = asyncio.create_task(self._produce(self._turns), name="producer")
+        self._controls = Controls(scene)
+        self._producer = asyncio.create_task(self._produce(self._controls), name="producer")
 
-    def control(self, change: Callable[[Turns], int]) -> int:
-        """A wish to the next chunk; returns its sequence id. ProtocolError where the state does not allow one."""
+    def control(self, change: Callable[[Controls], int]) -> int:
+        """Change something with the next chunk.
+
+        Args:
+            change: posts the control.
+
+        Returns:
+            Its sequence id.
+
+        Raises:
+            InvalidTransitionError: the state allows no controls.
+        """
         self._go(Event.CONTROL)
-        sequence = change(self._started)
+        if self._controls is None:
+            raise RuntimeError("the stream was not opened")  # the states do not allow it
+        sequence = change(self._controls)
         self._changed.set()
         return sequence
 
     def check_room(self) -> None:
         """ProblemError "too-many-uploads" where there is no room for another picture of its own."""
-        most = self._hub.settings.uploads
+        most = self._services.settings.uploads
         if len(self.prepared) >= most:
             raise problem("too-many-uploads", f"{most} uploads are kept for a session; open a new one for more")
 
     def pause(self, paused: bool) -> None:
         self._go(Event.PAUSE if paused else Event.RESUME)
-        self._stand("paused", paused)
+        self._hold("paused", paused)
 
     def hide(self, hidden: bool) -> None:
         self._go(Event.WATCH)
-        self._stand("hidden", hidden)
+        self._hold("hidden", hidden)
 
     def inspect(self, on: bool) -> None:
         self._inspecting = on
-        if self._turns is not None:
-            self._turns.inspect(on)
 
-    def lost_pictures(self) -> None:
-        """The viewer's decoder failed: what is on its way will never be acknowledged, and shall not be waited for."""
+    def decoder_failed(self) -> None:
+        """The client's decoder failed. Frames in flight will never be acknowledged; stop waiting for them."""
         self._go(Event.WATCH)
-        with self._lock:
-            self._pacer.acknowledge(self._pacer.last_shown, time.monotonic())
+        self._pacer.lose_in_flight(time.monotonic())
         self._wake()
 
-    def acknowledge(self, ack: protocol.Ack) -> None:
+    def acknowledge(self, ack: messages.Ack) -> None:
         self._go(Event.WATCH)
-        with self._lock:
-            self._pacer.acknowledge(ack.frame, time.monotonic())
+        self._pacer.acknowledge(ack.frame, time.monotonic())
         for switched in ack.switched:
             self._switches.append(switched.ms)
-            self._hub.metrics.switched(switched.ms)
+            self._services.metrics.switched(switched.ms)
         self._changed.set()
 
-    def _stand(self, reason: str, on: bool) -> None:
-        with self._lock:
-            self._pacer.stand(reason, on)
+    def _hold(self, reason: str, on: bool) -> None:
+        (self._pacer.hold if on else self._pacer.release)(reason)
         self._wake()
-
-    @property
-    def _started(self) -> Turns:
-        if self._turns is None:
-            raise RuntimeError("the stream was not opened")  # the states do not allow it
-        return self._turns
 
     # -- generation ----------------------------------------------------------------------------------------------------
 
-    async def _produce(self, turns: Turns) -> None:
+    async def _produce(self, controls: Controls) -> None:
+        def order() -> NextChunk:
+            return controls.next_chunk(self._pacer, self._earliest, time.monotonic(), self._inspecting)
+
         try:
             while True:
-                await self._until(lambda now: self._pacer.wants_chunk(now, turns.switching), self._pacer.next_chunk_at)
+                await self._until(
+                    lambda now: self._pacer.wants_chunk(now, controls.switching), self._pacer.next_chunk_at
+                )
                 asked = time.monotonic()
-                made = await self._hub.device.turn(turns)
+                made = await self._services.worker.next(self._driver, order)
                 took = time.monotonic() - asked
-                if not await self._find_room(len(made.shots), turns):
+                self._earliest = made.earliest
+                if not await self._find_room(len(made.shots), controls):
                     continue
-                with self._lock:
-                    if self.state is not State.OPENING:  # opening takes longer than any later chunk
-                        self._pacer.generated(took, made.switch)
-                    self._pacer.put(made.shots, time.monotonic())
+                if self.state is not State.OPENING:  # opening takes longer than any later chunk
+                    self._pacer.generated(took, made.switch)
+                self._pacer.put(made.shots, time.monotonic())
                 self._speed = _mean(self._speed, len(made.shots) / made.seconds)
-                self._hub.metrics.generated(len(made.shots), made.seconds)
+                self._services.metrics.generated(len(made.shots), made.seconds, made.evicted, made.withdrawn)
                 if self.state is State.OPENING:
                     self._go(Event.STARTED)
                 if made.cache is not None:
@@ -221,45 +225,46 @@ class Live:
     async def _until(self, holds: Callable[[float], bool], again: Callable[[float], float | None]) -> None:
         while True:
             self._changed.clear()
-            with self._lock:
-                now = time.monotonic()
-                if holds(now):
-                    return
-                at = again(now)
+            now = time.monotonic()
+            if holds(now):
+                return
+            at = again(now)
             # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if at is None else max(0.001, at - now)):
                     await self._changed.wait()
 
-    async def _find_room(self, count: int, turns: Turns) -> bool:
-        """Waits until frames can be put; False if a switch comes before there is room: it takes them back."""
-        await self._until(lambda _: self._pacer.has_room(count) or turns.switching, self._pacer.next_due)
-        with self._lock:
-            return self._pacer.has_room(count)
+    async def _find_room(self, count: int, controls: Controls) -> bool:
+        """Wait until ``count`` frames can be put. False if a switch comes first, which takes them back."""
+
+        def taken_back() -> bool:
+            # Only where the switch can continue from a frame that was put: not from the first chunk of a new person.
+            return controls.switching and self._earliest < self._pacer.next_number
+
+        await self._until(lambda _: self._pacer.has_room(count) or taken_back(), self._pacer.next_due)
+        return self._pacer.has_room(count)
 
     def _fail(self, error: Exception) -> None:
         self._go(Event.FAIL)
-        short = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
         detail = (
             f"the device ran out of memory: {str(error).splitlines()[0] if str(error) else 'no more is known'}; "
             "close other streams or start the server with a smaller --max-sessions"
-            if short
+            if out_of_memory(error)
             else "the stream ended because of a fault in the server, which its log describes; open a new one"
         )
-        self._tell(protocol.Trouble(problem=problem("internal", detail).problem, fatal=True))
+        self._tell(messages.Trouble(problem=problem("internal", detail).problem, fatal=True))
 
     # -- the screen ----------------------------------------------------------------------------------------------------
 
-    def take(self) -> tuple[Due[Shot] | None, float | None]:
+    def pop(self) -> tuple[Due[Shot] | None, float | None]:
         """The frame to send now, if any, and how many seconds until the next one is due (None: not known)."""
-        with self._lock:
-            now = time.monotonic()
-            due = self._pacer.take(now)
-            at = self._pacer.next_due(now)
+        now = time.monotonic()
+        due = self._pacer.pop(now)
+        at = self._pacer.next_due(now)
         if due is not None:
             self._kept.append((due.number, due.item.frame))
             self._sent.append(now)
-            self._hub.metrics.shown()
+            self._services.metrics.shown()
             if self._recording is not None:
                 self._recording.add(due.number, due.item.frame)
                 if self._recording.full:
@@ -273,40 +278,39 @@ class Live:
             return None
         return min(self._kept, key=lambda kept: abs(kept[0] - (self._kept[-1][0] if number is None else number)))[1]
 
-    def stats(self) -> protocol.Stats:
+    def stats(self, sessions: int) -> messages.Stats:
         now = time.monotonic()
-        with self._lock:
-            buffered, dropped = self._pacer.buffered, self._pacer.dropped
+        buffered, dropped = self._pacer.buffered, self._pacer.dropped
         recent = [at for at in self._sent if now - at < RATE_SECONDS]
         times = [*self._switches]
         cuts = quantiles(times, n=20, method="inclusive") if len(times) > 1 else times * 19
-        return protocol.Stats(
+        return messages.Stats(
             generated=round(self._speed, 1),
             rate=round(len(recent) / RATE_SECONDS, 1),
             buffered_ms=round(1000 * buffered),
             dropped=dropped,
-            sessions=self._hub.sessions,
+            sessions=sessions,
             switches=len(self._switches),
             switch_p50=round(cuts[9], 1) if cuts else None,
             switch_p95=round(cuts[18], 1) if cuts else None,
         )
 
-    def welcome(self, resumed: bool, codec: protocol.Codec) -> protocol.Welcome:
-        scene = None if self._turns is None else self._turns.scene
-        return protocol.Welcome(
-            version=protocol.VERSION,
+    def welcome(self, resumed: bool, codec: messages.Codec) -> messages.Welcome:
+        scene = None if self._controls is None else self._controls.scene
+        return messages.Welcome(
+            version=VERSION,
             session=self.token,
             resumed=resumed,
             state=self.state,
             codec=codec,
-            model=self._hub.model,
-            ahead_ms=1000 * self._hub.settings.ahead,
-            resume_seconds=self._hub.settings.resume_seconds,
+            model=self._services.model,
+            ahead_ms=1000 * self._services.settings.ahead,
+            resume_seconds=self._services.settings.resume_seconds,
             wearing=self.garment or None,
             person=self.person or None,
             prompt=None if scene is None else scene.prompt,
             seed=None if scene is None else scene.seed,
-            sequence=0 if self._turns is None else self._turns.sequence,
+            sequence=0 if self._controls is None else self._controls.sequence,
             recording=self._recording is not None,
         )
 
@@ -316,10 +320,11 @@ class Live:
         """Starts or ends a recording; the viewer is told when it can be fetched."""
         self._go(Event.RECORD)
         if on and self._recording is None:
-            studio, settings = self._hub.studio, self._hub.settings
-            path = self._hub.recordings / f"{secrets.token_hex(16)}.mp4"
-            self._recording = Recording(path, studio.width, studio.height, studio.fps, settings.recording_seconds)
-            self._tell(protocol.Recording(on=True))
+            studio, settings = self._services.studio, self._services.settings
+            self._recording = self._services.recordings.begin(
+                studio.width, studio.height, studio.fps, settings.recording_seconds
+            )
+            self._tell(messages.Recording(on=True))
         elif not on and self._recording is not None:
             recording, self._recording = self._recording, None
             task = asyncio.create_task(self._finish(recording))
@@ -328,14 +333,14 @@ class Live:
 
     async def _finish(self, recording: Recording) -> None:
         try:
-            path = await asyncio.to_thread(self._hub.finish_recording, recording)
+            name = await asyncio.to_thread(self._services.recordings.finish, recording)
         except Exception as error:
-            self._tell(protocol.Trouble(problem=problem("internal", str(error)).problem))
-            self._tell(protocol.Recording(on=False))
+            self._tell(messages.Trouble(problem=problem("internal", str(error)).problem))
+            self._tell(messages.Recording(on=False))
             return
-        self.recordings[path.stem] = path
-        url = f"/v1/recordings/{path.stem}"
-        self._tell(protocol.Recording(on=False, url=url, seconds=round(recording.seconds, 2)))
+        self._recorded.append(name)
+        url = f"/v1/recordings/{name}"
+        self._tell(messages.Recording(on=False, url=url, seconds=round(recording.seconds, 2)))
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -343,20 +348,19 @@ class Live:
         """Frees everything."""
         if self.state is not State.CLOSED:
             self._go(Event.CLOSE)
-        if self._viewer is not None:
-            self._viewer.dismiss("the session was closed")
-            self._viewer = None
+        if self._subscriber is not None:
+            self._subscriber.dismiss("the session was closed")
+            self._subscriber = None
         if self._producer is not None:
             self._producer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._producer
-        if self._turns is not None:
-            await self._hub.device.turn(self._turns.close)  # after the turn that may be under way
+        if self._controls is not None:
+            await self._services.worker.turn(self._driver.close)  # after the turn that may be under way
         recording, self._recording = self._recording, None
         if self._finishing:
             await asyncio.wait(self._finishing)
-        await asyncio.to_thread(self._hub.discard_recordings, recording, list(self.recordings.values()))
-        self.recordings.clear()
+        await asyncio.to_thread(self._services.recordings.release, recording, self._recorded)
         self.prepared.clear()
         self._kept.clear()
 

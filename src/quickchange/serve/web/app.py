@@ -20,13 +20,17 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from quickchange.serve.catalogue import load_catalogue
-from quickchange.serve.protocol import messages as protocol
-from quickchange.serve.sessions.registry import Hub
-from quickchange.serve.sessions.worker import Device
+from quickchange.serve.metrics import Metrics
+from quickchange.serve.protocol import messages
+from quickchange.serve.protocol.problems import problem
+from quickchange.serve.recording import RecordingStore
+from quickchange.serve.sessions.registry import SessionRegistry
+from quickchange.serve.sessions.services import Services
+from quickchange.serve.sessions.worker import Worker
 from quickchange.serve.settings import Settings
 from quickchange.serve.web import routes as rest
 from quickchange.serve.web.connection import HELLO_SECONDS, Connection
-from quickchange.serve.web.errors import install, problem
+from quickchange.serve.web.errors import install
 from quickchange.serve.web.guard import Guard
 
 if TYPE_CHECKING:
@@ -40,38 +44,38 @@ SPEED_CHUNKS = 4  # generated to learn how fast the device is
 
 
 class Server:
-    """What routes share. ``hub`` is None until the model is warm; ``failed`` is called if it cannot be loaded."""
+    """What routes share. ``registry`` is None until the model is warm; ``failed`` is called if it cannot be loaded."""
 
     def __init__(self, load: Callable[[], Studio], name: str, settings: Settings) -> None:
-        self.hub: Hub | None = None
+        self.registry: SessionRegistry | None = None
         self.catalogue = load_catalogue()
         self.failed: Callable[[Exception], None] = _log_failure
-        self.ready: Callable[[Hub], None] = lambda hub: None
+        self.ready: Callable[[SessionRegistry], None] = lambda registry: None
         self._load, self._name, self._settings = load, name, settings
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Loads the model in the background; frees everything at the end."""
-        device = Device()
-        warming = asyncio.create_task(self._warm(device), name="warming")
+        worker = Worker()
+        warming = asyncio.create_task(self._warm(worker), name="warming")
         try:
             yield
         finally:
             warming.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await warming
-            hub, self.hub = self.hub, None
-            if hub is not None:
-                await hub.close()
-            await asyncio.to_thread(device.close)
+            registry, self.registry = self.registry, None
+            if registry is not None:
+                await registry.close()
+            await worker.close()
 
-    async def _warm(self, device: Device) -> None:
+    async def _warm(self, worker: Worker) -> None:
         try:
-            studio = await device.turn(self._load)
-            places = self._settings.max_sessions
-            if places is None:
-                places = await device.turn(lambda: count_places(studio))
-            model = protocol.ModelInfo(
+            studio = await worker.turn(self._load)
+            capacity = self._settings.max_sessions
+            if capacity is None:
+                capacity = await worker.turn(lambda: measure_capacity(studio))
+            model = messages.ModelInfo(
                 name=self._name,
                 width=studio.width,
                 height=studio.height,
@@ -81,20 +85,29 @@ class Server:
                 device=studio.device.type,
                 kinds=[*studio.kinds],
             )
-            hub = Hub(studio, model, self._settings, device, self.catalogue, places)
-            await device.turn(hub.prepare_bundled)
+            settings = self._settings
+            services = Services(
+                studio=studio,
+                settings=settings,
+                worker=worker,
+                metrics=Metrics(),
+                model=model,
+                recordings=RecordingStore(settings.recordings, settings.certificate, settings.key),
+            )
+            registry = SessionRegistry(services, self.catalogue, capacity)
+            await worker.turn(registry.prepare_bundled)
         except Exception as error:
             self.failed(error)
             return
-        self.hub = hub
-        self.ready(hub)
+        self.registry = registry
+        self.ready(registry)
 
 
 def _log_failure(error: Exception) -> None:
     logger.error("the model could not be loaded", exc_info=error)
 
 
-def count_places(studio: Studio) -> int:
+def measure_capacity(studio: Studio) -> int:
     """How many streams fit into memory and run at the model's full rate, measured; at least one."""
     by_memory = int(MEMORY_SHARE * studio.free_bytes() / studio.session_bytes)
     blank = np.full((studio.height, studio.width, 3), 255, np.uint8)
@@ -129,15 +142,15 @@ def create_app(load: Callable[[], Studio], name: str, settings: Settings) -> Fas
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
         await socket.accept()
-        if server.hub is None:
+        if server.registry is None:
             trouble = problem("warming-up", "the model is loading; try again in a moment", rest.WARM_RETRY).problem
             with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
                 # After its hello: a viewer that is still speaking might miss the answer.
                 await asyncio.wait_for(socket.receive(), HELLO_SECONDS)
-                await socket.send_text(protocol.Trouble(problem=trouble, fatal=True).model_dump_json())
+                await socket.send_text(messages.Trouble(problem=trouble, fatal=True).model_dump_json())
                 await socket.close(1013, "warming up")
             return
-        await Connection(socket, server.hub).serve()
+        await Connection(socket, server.registry).serve()
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:

@@ -16,19 +16,21 @@ from pydantic import BaseModel
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from quickchange.serve.encode import Encoder, make_encoder
-from quickchange.serve.protocol import messages as protocol
-from quickchange.serve.protocol.messages import FrameHeader, NotNow, ProtocolError
-from quickchange.serve.sessions.driver import Scene, Shot
+from quickchange.serve.protocol import VERSION, messages
+from quickchange.serve.protocol.frames import FrameHeader
+from quickchange.serve.protocol.problems import InvalidTransitionError, ProblemError, ProtocolError, problem
+from quickchange.serve.sessions.driver import Shot
+from quickchange.serve.sessions.order import Scene
 from quickchange.serve.sessions.pacing import Due
-from quickchange.serve.sessions.registry import Hub
-from quickchange.serve.sessions.session import Live, draw_seed
-from quickchange.serve.web.errors import ProblemError, problem
+from quickchange.serve.sessions.registry import SessionRegistry
+from quickchange.serve.sessions.session import LiveSession, draw_seed
 from quickchange.serve.web.guard import TokenBucket
 
 logger = logging.getLogger(__name__)
 
 HELLO_SECONDS = 10.0
 STATS_SECONDS = 1.0
+GOODBYE_SECONDS = 2.0  # for the last messages of a session that was closed
 OUTBOX = 64  # messages
 MESSAGES_PER_SECOND, MESSAGES_AT_ONCE = 60.0, 120.0
 MOST_ERRORS = 20  # faulty messages in a row, before the socket is closed
@@ -38,9 +40,9 @@ GOODBYE, POLICY, BUSY, TAKEN_OVER = 1000, 1008, 1013, 4001  # close codes
 class Connection:
     """One viewer at one socket."""
 
-    def __init__(self, socket: WebSocket, hub: Hub) -> None:
-        self._socket, self._hub = socket, hub
-        self._live: Live | None = None
+    def __init__(self, socket: WebSocket, registry: SessionRegistry) -> None:
+        self._socket, self._registry = socket, registry
+        self._session: LiveSession | None = None
         self._encoder: Encoder | None = None
         self._described = False  # whether the viewer knows how to decode what comes
         self._want_key = True
@@ -68,18 +70,18 @@ class Connection:
     async def serve(self) -> None:
         """Greets, then reads and writes until the socket or the stream ends."""
         try:
-            live = await self._greet()
+            session = await self._greet()
         except (ProblemError, ProtocolError) as error:
             await self._refuse(error)
             return
         except WebSocketDisconnect:
             return
-        tasks = [
-            asyncio.create_task(job, name=name)
-            for name, job in (("read", self._read(live)), ("write", self._write(live)), ("stats", self._report(live)))
-        ]
+        jobs = {"read": self._read(session), "write": self._write(session), "stats": self._report(session)}
+        tasks = [asyncio.create_task(job, name=name) for name, job in jobs.items()]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if self._dismissed is not None:  # the writer may be busy with a frame: its last messages still go out
+                await asyncio.wait(tasks[1:2], timeout=GOODBYE_SECONDS)
             for task in done:
                 task.result()
         except (WebSocketDisconnect, ConnectionError, RuntimeError) as error:
@@ -88,34 +90,34 @@ class Connection:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._hub.detach(live, self)
+            self._registry.detach(session, self)
             await self._close(self._code, self._dismissed or "")
 
-    async def _greet(self) -> Live:
+    async def _greet(self) -> LiveSession:
         try:
-            hello = protocol.parse(await asyncio.wait_for(self._receive(), HELLO_SECONDS))
+            hello = messages.parse(await asyncio.wait_for(self._receive(), HELLO_SECONDS))
         except TimeoutError:
             raise ProtocolError(f"no hello within {HELLO_SECONDS:g} s") from None
-        if not isinstance(hello, protocol.Hello):
+        if not isinstance(hello, messages.Hello):
             raise ProtocolError(f"the first message is {hello.type!r}; expected hello")
-        if hello.version != protocol.VERSION:
-            raise ProtocolError(f"protocol version {hello.version}; this server speaks {protocol.VERSION}")
-        studio = self._hub.studio
+        if hello.version != VERSION:
+            raise ProtocolError(f"protocol version {hello.version}; this server speaks {VERSION}")
+        studio = self._registry.services.studio
         self._encoder = make_encoder(hello.codecs[0], studio.width, studio.height, studio.fps)
         if not hello.resume:
-            await self._hub.settle()
-        live = self._hub.find(hello.resume) if hello.resume else self._hub.create()
-        self._live = live
-        self.tell(live.welcome(resumed=bool(hello.resume), codec=hello.codecs[0]))
-        self._hub.attach(live, self)
+            await self._registry.settle()
+        session = self._registry.find(hello.resume) if hello.resume else self._registry.create()
+        self._session = session
+        self.tell(session.welcome(resumed=bool(hello.resume), codec=hello.codecs[0]))
+        self._registry.attach(session, self)
         if hello.resume:
-            self._hub.metrics.resumed()
-        return live
+            self._registry.services.metrics.resumed()
+        return session
 
     async def _refuse(self, error: ProblemError | ProtocolError) -> None:
         details = error.problem if isinstance(error, ProblemError) else problem("bad-request", str(error)).problem
         with contextlib.suppress(WebSocketDisconnect, ConnectionError, RuntimeError):
-            await self._socket.send_text(protocol.Trouble(problem=details, fatal=True).model_dump_json())
+            await self._socket.send_text(messages.Trouble(problem=details, fatal=True).model_dump_json())
         await self._close(BUSY if details.status == 503 else POLICY, details.title)
 
     async def _close(self, code: int, reason: str) -> None:
@@ -125,17 +127,17 @@ class Connection:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    async def _write(self, live: Live) -> None:
+    async def _write(self, session: LiveSession) -> None:
         while True:
             self._woken.clear()
             while self._outbox:
                 message = self._outbox.popleft()
                 await self._socket.send_text(message.model_dump_json())
-                if isinstance(message, protocol.Trouble) and message.fatal:
+                if isinstance(message, messages.Trouble) and message.fatal:
                     return
             if self._dismissed is not None:
                 return
-            due, wait = live.take()
+            due, wait = session.pop()
             if due is not None:
                 await self._send(due)
             else:
@@ -151,7 +153,7 @@ class Connection:
         picture = await asyncio.to_thread(encoder.encode, due.item.frame, key)
         if not self._described:
             self._described = True
-            video = protocol.Video(
+            video = messages.Video(
                 codec=encoder.codec, decoder=encoder.decoder, width=encoder.width, height=encoder.height
             )
             await self._socket.send_text(video.model_dump_json())
@@ -160,10 +162,10 @@ class Connection:
         )
         await self._socket.send_bytes(header.pack() + picture.data)
 
-    async def _report(self, live: Live) -> None:
+    async def _report(self, session: LiveSession) -> None:
         while True:
             await asyncio.sleep(STATS_SECONDS)
-            self.tell(live.stats())
+            self.tell(session.stats(self._registry.occupied))
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -175,7 +177,7 @@ class Connection:
             raise ProtocolError("a binary message; expected JSON text")
         return str(message["text"])
 
-    async def _read(self, live: Live) -> None:
+    async def _read(self, session: LiveSession) -> None:
         loop = asyncio.get_running_loop()
         bucket = TokenBucket(MESSAGES_PER_SECOND, MESSAGES_AT_ONCE)
         while True:
@@ -184,15 +186,15 @@ class Connection:
                 text = await self._receive()
                 if self._dismissed is not None:
                     return
-                wait = bucket.take(loop.time())
+                wait = bucket.consume(loop.time())
                 if wait > 0:
                     detail = f"more than {MESSAGES_PER_SECOND:g} messages a second; send fewer"
                     raise problem("too-many-requests", detail, retry_after=wait)
-                message = protocol.parse(text)
+                message = messages.parse(text)
                 request = getattr(message, "id", None)
-                await self._obey(live, message)
+                await self._obey(session, message)
                 self._errors = 0
-                if isinstance(message, protocol.Close):
+                if isinstance(message, messages.Close):
                     return
             except (ProblemError, ProtocolError) as error:
                 self._errors += 1
@@ -206,50 +208,50 @@ class Connection:
             if details.status == 429:  # a flood is answered slowly
                 await asyncio.sleep(min(1.0, details.retry_after or 0.0))
         else:
-            kind = "invalid-transition" if isinstance(error, NotNow) else "bad-request"
+            kind = "invalid-transition" if isinstance(error, InvalidTransitionError) else "bad-request"
             details = problem(kind, str(error)).problem
-        self.tell(protocol.Trouble(problem=details, id=request))
+        self.tell(messages.Trouble(problem=details, id=request))
 
-    async def _obey(self, live: Live, message: Any) -> None:
+    async def _obey(self, session: LiveSession, message: Any) -> None:
         match message:
-            case protocol.Hello():
+            case messages.Hello():
                 raise ProtocolError("hello is only possible once, as the first message")
-            case protocol.Open():
-                self._open(live, message)
-            case protocol.Wear():
-                garment = self._hub.garment(live, message.garment)
-                self._accept(message.id, live.control(lambda turns: turns.wish(garment=garment)))
-                live.garment = message.garment
-            case protocol.Person():
-                person = self._hub.person(live, message.person)
-                self._accept(message.id, live.control(lambda turns: turns.wish(person=person)))
-                live.person = message.person
-            case protocol.Say():
-                self._accept(message.id, live.control(lambda turns: turns.wish(prompt=message.prompt)))
-            case protocol.Take():
+            case messages.Open():
+                self._open(session, message)
+            case messages.Wear():
+                garment = self._registry.garment(session, message.garment)
+                self._accept(message.id, session.control(lambda controls: controls.change("garment", garment)))
+                session.garment = message.garment
+            case messages.Person():
+                person = self._registry.person(session, message.person)
+                self._accept(message.id, session.control(lambda controls: controls.change("person", person)))
+                session.person = message.person
+            case messages.Say():
+                self._accept(message.id, session.control(lambda controls: controls.change("prompt", message.prompt)))
+            case messages.Take():
                 seed = draw_seed() if message.seed is None else message.seed
-                self._accept(message.id, live.control(lambda turns: turns.take(seed)), seed)
-            case protocol.Pause() | protocol.Resume():
-                live.pause(isinstance(message, protocol.Pause))
-            case protocol.Visible():
-                live.hide(not message.visible)
-            case protocol.Inspect():
-                live.inspect(message.on)
-            case protocol.Record():
-                live.record(message.on)
-            case protocol.Ack():
-                live.acknowledge(message)
-            case protocol.Keyframe():
+                self._accept(message.id, session.control(lambda controls: controls.restart(seed)), seed)
+            case messages.Pause() | messages.Resume():
+                session.pause(isinstance(message, messages.Pause))
+            case messages.Visible():
+                session.hide(not message.visible)
+            case messages.Inspect():
+                session.inspect(message.on)
+            case messages.Record():
+                session.record(message.on)
+            case messages.Ack():
+                session.acknowledge(message)
+            case messages.Keyframe():
                 self._want_key = True
-                live.lost_pictures()
-            case protocol.Close():
-                await asyncio.shield(self._hub.end(live))
+                session.decoder_failed()
+            case messages.Close():
+                await asyncio.shield(self._registry.end(session))
 
-    def _open(self, live: Live, message: protocol.Open) -> None:
-        person = self._hub.person(live, message.person)
-        garment = self._hub.garment(live, message.garment)
+    def _open(self, session: LiveSession, message: messages.Open) -> None:
+        person = self._registry.person(session, message.person)
+        garment = self._registry.garment(session, message.garment)
         seed = draw_seed() if message.seed is None else message.seed
-        live.open(message.person, message.garment, Scene(person, garment, message.prompt, seed))
+        session.open(message.person, message.garment, Scene(person, garment, message.prompt, seed))
 
     def _accept(self, request: int, sequence: int, seed: int | None = None) -> None:
-        self.tell(protocol.Accepted(id=request, sequence=sequence, seed=seed))
+        self.tell(messages.Accepted(id=request, sequence=sequence, seed=seed))

@@ -1,4 +1,4 @@
-"""Errors that clients are told: RFC 9457 problem details, each of a known kind."""
+"""HTTP answers for errors: every error of the application becomes an RFC 9457 problem (protocol/problems.py)."""
 
 from __future__ import annotations
 
@@ -14,49 +14,16 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from quickchange.errors import InputError
-from quickchange.serve.protocol.messages import Problem
+from quickchange.serve.protocol.problems import KINDS, Problem, ProblemError, problem
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-KINDS: Mapping[str, tuple[int, str]] = {
-    "bad-request": (400, "The message cannot be understood"),
-    "unauthorized": (401, "A token is needed"),
-    "forbidden-origin": (403, "Not from this page"),
-    "not-found": (404, "Not found"),
-    "unknown-session": (404, "Unknown session"),
-    "method-not-allowed": (405, "Method not allowed"),
-    "invalid-transition": (409, "Not possible now"),
-    "too-many-uploads": (409, "Too many uploads"),
-    "too-large": (413, "Too large"),
-    "unsupported-media": (415, "Not a picture that can be used"),
-    "unknown-host": (421, "Not the server of this name"),
-    "invalid": (422, "Something cannot be used"),
-    "too-many-requests": (429, "Too many requests"),
-    "internal": (500, "Fault in the server"),
-    "busy": (503, "Busy"),
-    "warming-up": (503, "Warming up"),
-}
 BY_STATUS = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 413: "too-large"}
 
 
-class ProblemError(Exception):
-    """A problem to be told to the client."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.detail)
-        self.problem = problem
-
-
-def problem(kind: str, detail: str, retry_after: float | None = None) -> ProblemError:
-    """An error of one of the ``KINDS``. ``detail`` says what was found, what is expected, and what to do."""
-    status, title = KINDS[kind]
-    urn = f"urn:quickchange:problem:{kind}"
-    return ProblemError(Problem(type=urn, title=title, status=status, detail=detail, retry_after=retry_after))
-
-
 def response(error: ProblemError, headers: Mapping[str, str] | None = None) -> Response:
-    """``error`` as an HTTP response, with the headers that its kind asks for."""
+    """Make an HTTP response from ``error``, with the headers that its kind needs."""
     details, extra = error.problem, dict(headers or {})
     if details.retry_after is not None:
         extra["Retry-After"] = str(max(1, math.ceil(details.retry_after)))
@@ -71,11 +38,11 @@ def _declared(status: int) -> dict[str, Any]:
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {status: _declared(status) for status in {s for s, _ in KINDS.values()}}
-"""For routers: every problem that a route may answer with."""
+"""Every problem that a route may answer with, for ``APIRouter(responses=...)``."""
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error of ``app`` a problem, and its schema say so."""
+    """Register handlers that answer every error of ``app`` with a problem, and declare so in its OpenAPI schema."""
 
     def known(_: Request, error: Exception) -> Response:
         if not isinstance(error, ProblemError):

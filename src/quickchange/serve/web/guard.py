@@ -16,8 +16,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from quickchange.serve.protocol.problems import ProblemError, problem
 from quickchange.serve.settings import Settings
-from quickchange.serve.web.errors import ProblemError, problem, response
+from quickchange.serve.web.errors import response
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class TokenBucket:
         self._rate, self._burst = rate, burst
         self._level, self._at = burst, float("-inf")
 
-    def take(self, now: float, amount: float = 1.0) -> float:
+    def consume(self, now: float, amount: float = 1.0) -> float:
         """0 if granted; else nothing is taken, and this is how many seconds to wait for it."""
         self._level = min(self._burst, self._level + self._rate * max(0.0, now - self._at))
         self._at = max(self._at, now)
@@ -147,7 +148,7 @@ class Guard:
         self._buckets.move_to_end((client, rate))
         if len(self._buckets) > MOST_CLIENTS:
             self._buckets.popitem(last=False)
-        return bucket.take(self._clock())
+        return bucket.consume(self._clock())
 
     def _largest(self, path: str) -> int:
         return FORM_BYTES + self._settings.upload_bytes * (GENERATE_FACTOR if path == "/v1/generate" else 1)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from quickchange.serve.sessions.worker import Device
+from quickchange.errors import QuickchangeError
+from quickchange.serve.sessions.worker import Worker
 
 if TYPE_CHECKING:
     from quickchange.engine.session import Chunk, Session
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 Frame = NDArray[np.uint8]
 
 
-class Cancelled(RuntimeError):
-    """Whoever asked for the video does not wait for it any more."""
+class AbandonedError(QuickchangeError, RuntimeError):
+    """The client that asked for the video has gone."""
 
 
 class StudioInTurns:
@@ -29,29 +30,29 @@ class StudioInTurns:
     Used from another thread than the device's. Setting ``cancelled`` ends it at the next chunk.
     """
 
-    def __init__(self, studio: Studio, device: Device, cancelled: threading.Event) -> None:
-        self._studio, self._device, self._cancelled = studio, device, cancelled
+    def __init__(self, studio: Studio, worker: Worker, cancelled: threading.Event) -> None:
+        self._studio, self._worker, self._cancelled = studio, worker, cancelled
         self.fps, self.width, self.height = studio.fps, studio.width, studio.height
         self.place_garment = studio.place_garment
 
     @contextmanager
     def open(self, *, reference: Frame, garment: Frame, prompt: str, seed: int, cutout: bool) -> Iterator[_InTurns]:
-        session = self._device.blocking_turn(lambda: self._studio.open(reference, garment, prompt, seed, cutout=cutout))
+        session = self._worker.blocking_turn(lambda: self._studio.open(reference, garment, prompt, seed, cutout=cutout))
         with session:
-            yield _InTurns(session, self._device, self._cancelled)
+            yield _InTurns(session, self._worker, self._cancelled)
 
 
 class _InTurns:
-    def __init__(self, session: Session, device: Device, cancelled: threading.Event) -> None:
-        self._session, self._device, self._cancelled = session, device, cancelled
+    def __init__(self, session: Session, worker: Worker, cancelled: threading.Event) -> None:
+        self._session, self._worker, self._cancelled = session, worker, cancelled
 
     def __iter__(self) -> Iterator[Chunk]:
         return self
 
     def __next__(self) -> Chunk:
         if self._cancelled.is_set():
-            raise Cancelled
-        return self._device.blocking_turn(lambda: next(self._session))
+            raise AbandonedError
+        return self._worker.blocking_turn(lambda: next(self._session))
 
     def wear(self, garment: Frame, *, cutout: bool) -> int:
-        return self._device.blocking_turn(lambda: self._session.wear(garment, cutout=cutout))
+        return self._worker.blocking_turn(lambda: self._session.wear(garment, cutout=cutout))

@@ -20,11 +20,12 @@ from starlette.background import BackgroundTask
 from quickchange.media.video import default_scale, enlarge, save_png_atomic
 from quickchange.serve.catalogue import Item, Role
 from quickchange.serve.protocol.messages import MAX_PROMPT, MAX_SEED, Kind
-from quickchange.serve.sessions.registry import Hub
-from quickchange.serve.sessions.session import Live
+from quickchange.serve.protocol.problems import problem
+from quickchange.serve.sessions.registry import SessionRegistry
+from quickchange.serve.sessions.session import LiveSession
 from quickchange.serve.uploads import read_garment, read_person, read_upload
-from quickchange.serve.web.errors import RESPONSES, problem
-from quickchange.serve.web.oneshot import Cancelled, StudioInTurns
+from quickchange.serve.web.errors import RESPONSES
+from quickchange.serve.web.oneshot import AbandonedError, StudioInTurns
 
 router = APIRouter(responses=RESPONSES)
 
@@ -36,24 +37,24 @@ POLL_SECONDS = 0.5
 # -- what routes are given ---------------------------------------------------------------------------------------------
 
 
-def ready_hub(request: Request) -> Hub:
-    """The hub; ProblemError "warming-up" while the model loads."""
-    hub: Hub | None = request.app.state.server.hub
-    if hub is None:
+def ready_registry(request: Request) -> SessionRegistry:
+    """The registry; ProblemError "warming-up" while the model loads."""
+    registry: SessionRegistry | None = request.app.state.server.registry
+    if registry is None:
         raise problem("warming-up", "the model is loading; try again in a moment", retry_after=WARM_RETRY)
-    return hub
+    return registry
 
 
-def session(
-    hub: Annotated[Hub, Depends(ready_hub)],
+def live_session(
+    registry: Annotated[SessionRegistry, Depends(ready_registry)],
     token: Annotated[str, Header(alias="Quickchange-Session", max_length=64, description="`session` of `welcome`")],
-) -> Live:
+) -> LiveSession:
     """The stream whose token stands in the header."""
-    return hub.find(token)
+    return registry.find(token)
 
 
-ReadyHub = Annotated[Hub, Depends(ready_hub)]
-Session = Annotated[Live, Depends(session)]
+ReadyRegistry = Annotated[SessionRegistry, Depends(ready_registry)]
+ThisSession = Annotated[LiveSession, Depends(live_session)]
 
 # -- health ------------------------------------------------------------------------------------------------------------
 
@@ -71,15 +72,15 @@ async def healthz() -> Health:
 
 
 @router.get("/readyz")
-async def readyz(hub: ReadyHub) -> Health:
+async def readyz(registry: ReadyRegistry) -> Health:
     """The model is loaded and warm; 503 until then."""
     return Health(status="ready")
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def metrics(hub: ReadyHub) -> Response:
+async def metrics(registry: ReadyRegistry) -> Response:
     """Counters for Prometheus."""
-    return Response(hub.metrics.text(), media_type="text/plain; version=0.0.4")
+    return Response(registry.services.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 # -- what there is to wear ---------------------------------------------------------------------------------------------
@@ -161,18 +162,19 @@ class Uploaded(BaseModel):
 
 @router.post("/v1/uploads", status_code=201)
 async def upload(
-    hub: ReadyHub,
-    live: Session,
+    registry: ReadyRegistry,
+    session: ThisSession,
     image: Annotated[UploadFile, File(description="a still picture: JPEG, PNG, WebP, AVIF, BMP or TIFF")],
     role: Annotated[Role, Form()] = "garment",
     kind: Annotated[Kind, Form()] = "top",
     cutout: Annotated[bool, Form(description="remove a garment's background")] = True,
 ) -> Uploaded:
     """Gives a session a picture of its own; it goes with the session."""
-    live.check_room()
+    session.check_room()
     data = await image.read()
-    kept = await hub.images.run(read_upload, data, hub.studio, role, kind if role == "garment" else None, cutout)
-    await hub.device.turn(lambda: hub.add_upload(live, kept))
+    kind_or_none = kind if role == "garment" else None
+    kept = await registry.images.run(read_upload, data, registry.services.studio, role, kind_or_none, cutout)
+    await registry.services.worker.turn(lambda: registry.add_upload(session, kept))
     return Uploaded(
         id=kept.id,
         role=role,
@@ -192,12 +194,12 @@ MP4: dict[int | str, dict[str, Any]] = {200: {"content": {"video/mp4": {}}}}
 
 @router.get("/v1/snapshot", response_class=Response, responses=PNG)
 async def snapshot(
-    hub: ReadyHub,
-    live: Session,
+    registry: ReadyRegistry,
+    session: ThisSession,
     frame: Annotated[int | None, Query(ge=0, le=2**32 - 1, description="number; default: the last one shown")] = None,
 ) -> Response:
     """A shown frame as PNG, marked as synthetic."""
-    pixels = live.snapshot(frame)
+    pixels = session.snapshot(frame)
     if pixels is None:
         raise problem("not-found", "nothing has been shown yet; wait for the first frame")
 
@@ -205,7 +207,7 @@ async def snapshot(
         with tempfile.TemporaryDirectory(prefix="quickchange-") as folder:
             path = Path(folder) / "snapshot.png"
             save_png_atomic(Image.fromarray(enlarge(pixels, default_scale(pixels.shape[0]))), path)
-            hub.sign(path, "image/png")
+            registry.services.recordings.sign(path, "image/png")
             return path.read_bytes()
 
     headers = {"Content-Disposition": 'attachment; filename="quickchange.png"'}
@@ -213,9 +215,9 @@ async def snapshot(
 
 
 @router.get("/v1/recordings/{name}", response_class=FileResponse, responses=MP4)
-async def recording(name: str, hub: ReadyHub) -> FileResponse:
+async def recording(name: str, registry: ReadyRegistry) -> FileResponse:
     """A finished recording, under the secret name that its viewer was told."""
-    path = hub.recording(name)
+    path = registry.services.recordings.find(name)
     if path is None:
         raise problem("not-found", "no such recording; recordings go with their session")
     return FileResponse(path, media_type="video/mp4", filename="quickchange.mp4")
@@ -224,7 +226,7 @@ async def recording(name: str, hub: ReadyHub) -> FileResponse:
 @router.post("/v1/generate", response_class=FileResponse, responses=MP4)
 async def generate(
     request: Request,
-    hub: ReadyHub,
+    registry: ReadyRegistry,
     reference: Annotated[UploadFile, File(description="the person")],
     garments: Annotated[list[UploadFile], File(description="in order of wearing", min_length=1)],
     prompt: Annotated[str, Form(min_length=1, max_length=MAX_PROMPT, description="what the person does")],
@@ -242,14 +244,15 @@ async def generate(
         raise problem("invalid", f"{len(garments)} garments; expected 1 to {MOST_GARMENTS}")
     if len(at) != len(garments) - 1:
         raise problem("invalid", f"{len(at)} times for {len(garments)} garments; expected one for each but the first")
-    if seconds > hub.settings.generate_seconds:
-        raise problem("invalid", f"seconds is {seconds:g}; this server makes at most {hub.settings.generate_seconds:g}")
+    longest = registry.services.settings.generate_seconds
+    if seconds > longest:
+        raise problem("invalid", f"seconds is {seconds:g}; this server makes at most {longest:g}")
     if sorted(set(at)) != at or any(not 0 < time < seconds for time in at):
         raise problem("invalid", f"times are {at}; expected growing ones between 0 and {seconds:g}")
 
-    async with hub.place():
-        person = await hub.images.run(read_person, await reference.read())
-        worn = [await hub.images.run(read_garment, await picture.read(), cutout) for picture in garments]
+    async with registry.slot():
+        person = await registry.images.run(read_person, await reference.read())
+        worn = [await registry.images.run(read_garment, await picture.read(), cutout) for picture in garments]
         folder = Path(tempfile.mkdtemp(prefix="quickchange-"))
         try:
             plan = Plan(
@@ -264,9 +267,9 @@ async def generate(
                 scale=None,
             )
             cancelled = threading.Event()
-            studio = StudioInTurns(hub.studio, hub.device, cancelled)
-            make = partial(engine.generate, studio, plan, model=hub.model.name, threads=0, progress=False)
-            work = asyncio.get_running_loop().run_in_executor(hub.videos, make)
+            studio = StudioInTurns(registry.services.studio, registry.services.worker, cancelled)
+            make = partial(engine.generate, studio, plan, model=registry.services.model.name, threads=0, progress=False)
+            work = asyncio.get_running_loop().run_in_executor(registry.videos, make)
             try:
                 while not work.done():
                     await asyncio.wait([work], timeout=POLL_SECONDS)
@@ -276,8 +279,8 @@ async def generate(
                 cancelled.set()
                 await asyncio.wait([work])
             work.result()
-            await asyncio.to_thread(hub.sign, plan.out, "video/mp4")
-        except Cancelled:  # nobody is there any more who could read this
+            await asyncio.to_thread(registry.services.recordings.sign, plan.out, "video/mp4")
+        except AbandonedError:  # nobody is there any more who could read this
             shutil.rmtree(folder, ignore_errors=True)
             raise problem("bad-request", "the request was given up") from None
         except BaseException:
