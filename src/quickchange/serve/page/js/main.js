@@ -1,25 +1,25 @@
 // @ts-check
 /** Puts the page together: who tells whom what. Everything else has one job and knows nothing of the others. */
-import * as api from "./api.js";
-import { Connection } from "./connection.js";
-import { Controls } from "./controls.js";
-import { Curtain } from "./curtain.js";
-import { supportedCodecs } from "./decoder.js";
-import { Director } from "./director.js";
-import { byId } from "./dom.js";
-import { startDrop } from "./drop.js";
-import { Inspector } from "./inspector.js";
-import { startKeyboard } from "./keyboard.js";
-import { People } from "./person.js";
-import { Prompt } from "./prompt.js";
-import { Rack } from "./rack.js";
-import { Receiver } from "./receiver.js";
-import { Stage } from "./stage.js";
-import { Status } from "./status.js";
-import { startTheme } from "./theme.js";
-import { Timing } from "./timing.js";
-import { dismissToast, startToasts, toast } from "./toast.js";
-import { Uploads } from "./upload.js";
+import * as api from "./net/api.js";
+import { Connection } from "./net/connection.js";
+import { Controls } from "./ui/controls.js";
+import { Curtain } from "./ui/curtain.js";
+import { supportedCodecs } from "./video/decoder.js";
+import { Director } from "./state/director.js";
+import { byId } from "./ui/dom.js";
+import { startDrop } from "./ui/drop.js";
+import { Inspector } from "./ui/inspector.js";
+import { startKeyboard } from "./ui/keyboard.js";
+import { People } from "./ui/person.js";
+import { Prompt } from "./ui/prompt.js";
+import { Rack } from "./ui/rack.js";
+import { Receiver } from "./video/receiver.js";
+import { Stage } from "./ui/stage.js";
+import { Status } from "./ui/status.js";
+import { startTheme } from "./ui/theme.js";
+import { Timing } from "./ui/timing.js";
+import { dismissToast, startToasts, toast } from "./ui/toast.js";
+import { Uploads } from "./ui/upload.js";
 
 startTheme();
 startToasts();

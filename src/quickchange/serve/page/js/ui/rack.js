@@ -4,9 +4,9 @@
  */
 import { byId, el, icon, milliseconds, reducedMotion, seam } from "./dom.js";
 
-/** @typedef {import("./types.js").Garment} Garment */
+/** @typedef {import("../net/types.js").Garment} Garment */
 
-/** @type {[import("./types.js").Kind, string, string, string][]} */
+/** @type {[import("../net/types.js").Kind, string, string, string][]} */
 const GROUPS = [
   ["top", "Tops", "tops", "A shirt or a jumper"],
   ["bottom", "Bottoms", "bottoms", "Trousers or a skirt"],

@@ -6,7 +6,7 @@
 import { byId, icon, sentence, setText } from "./dom.js";
 import { announce } from "./toast.js";
 
-/** @typedef {import("./connection.js").Phase} Phase */
+/** @typedef {import("../net/connection.js").Phase} Phase */
 /** @typedef {{tone: string, label: string, title?: string, detail?: string, icon?: string, action?: string,
  *   run?: () => void, spin?: boolean, soft?: boolean, clear?: boolean}} View soft: a small label; clear: the picture stays bright */
 
@@ -21,7 +21,7 @@ export class Curtain {
   #since = performance.now();
   #said = "";
   #acts;
-  /** @type {{phase: Phase, state: string, problem: import("./types.js").Problem | null}} */
+  /** @type {{phase: Phase, state: string, problem: import("../net/types.js").Problem | null}} */
   #now = {
     phase: { name: "connecting", title: "", detail: "", retryAt: null, attempt: 0 },
     state: "new",
@@ -35,7 +35,7 @@ export class Curtain {
     setInterval(() => this.#now.phase.name !== "online" && this.show(), 500); // countdowns and "for 12 s"
   }
 
-  /** @param {Partial<{phase: Phase, state: string, problem: import("./types.js").Problem | null}>} [change] */
+  /** @param {Partial<{phase: Phase, state: string, problem: import("../net/types.js").Problem | null}>} [change] */
   show(change = {}) {
     if (change.phase && change.phase.name !== this.#now.phase.name) this.#since = performance.now();
     Object.assign(this.#now, change);

@@ -27,13 +27,13 @@ export class Stage {
     this.#fit();
   }
 
-  /** @param {import("./types.js").ModelInfo} model */
+  /** @param {import("../net/types.js").ModelInfo} model */
   shape(model) {
     this.#aspect = model.width / model.height;
     this.#fit();
   }
 
-  /** @param {import("./decoder.js").Picture} picture */
+  /** @param {import("../video/decoder.js").Picture} picture */
   draw(picture) {
     const width = "displayWidth" in picture ? picture.displayWidth : picture.width;
     const height = "displayHeight" in picture ? picture.displayHeight : picture.height;

@@ -1,7 +1,7 @@
 // @ts-check
 /** The REST routes. Whatever goes wrong becomes a ProblemError whose message may be shown as it is. */
 
-import { sentence } from "./dom.js";
+import { sentence } from "../ui/dom.js";
 
 /** @typedef {import("./types.js").Problem} Problem */
 

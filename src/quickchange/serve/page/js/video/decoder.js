@@ -2,8 +2,8 @@
 /**
  * Encoded pictures in, drawable pictures out: WebCodecs for H.264 and VP8, createImageBitmap for JPEG, one interface.
  *
- * @typedef {import("./types.js").FrameHeader} FrameHeader
- * @typedef {import("./types.js").Video} Video
+ * @typedef {import("../net/types.js").FrameHeader} FrameHeader
+ * @typedef {import("../net/types.js").Video} Video
  * @typedef {VideoFrame | ImageBitmap} Picture owned by whoever gets it, who has to close() it
  * @typedef {{push(header: FrameHeader, data: Uint8Array): void, close(): void}} Decoder
  * @typedef {{onpicture(picture: Picture, header: FrameHeader): void, onerror(error: Error): void,
@@ -14,9 +14,9 @@ const CANDIDATES = /** @type {const} */ ([["h264", "avc1.42E01F"], ["vp8", "vp8"
 const MOST_UNDECODED = 24; // a second behind: what is waiting would be shown too late anyway
 const KEY_EVERY_MS = 500;
 
-/** What this browser decodes, best first. JPEG always works. @returns {Promise<import("./types.js").Codec[]>} */
+/** What this browser decodes, best first. JPEG always works. @returns {Promise<import("../net/types.js").Codec[]>} */
 export async function supportedCodecs() {
-  /** @type {import("./types.js").Codec[]} */
+  /** @type {import("../net/types.js").Codec[]} */
   const found = [];
   // WebCodecs is only there in secure contexts: over plain HTTP from another host, JPEG it is.
   if (typeof VideoDecoder === "function") {

@@ -14,7 +14,7 @@ export class Billing {
 
   /**
    * A control has reached the screen.
-   * @param {import("./switches.js").Pending} done
+   * @param {import("../state/switches.js").Pending} done
    * @param {number | null} ms null where the time says nothing
    * @param {boolean} more whether another garment or person is on its way
    */

@@ -1,7 +1,7 @@
 // @ts-check
 /** Light and dark: the system's choice until the viewer makes one. */
 import { byId } from "./dom.js";
-import { browser } from "./storage.js";
+import { browser } from "../state/storage.js";
 
 const root = document.documentElement;
 const system = matchMedia("(prefers-color-scheme: dark)");

@@ -12,7 +12,7 @@
 import { readiness } from "./api.js";
 import { Emitter } from "./emitter.js";
 import { VERSION } from "./header.js";
-import { tab } from "./storage.js";
+import { tab } from "../state/storage.js";
 
 const FIRST_MS = 250;
 const LONGEST_MS = 5000;

@@ -2,7 +2,7 @@
 /** The viewer's own pictures. They live as long as the session; a reload that resumes it finds them again. */
 import { tab } from "./storage.js";
 
-/** @typedef {import("./types.js").Upload} Upload */
+/** @typedef {import("../net/types.js").Upload} Upload */
 
 /**
  * An upload as something to wear or to be.

@@ -10,7 +10,7 @@ export class Status {
     setText(byId(`stat-${name}`), value);
   }
 
-  /** @param {import("./types.js").ModelInfo} model */
+  /** @param {import("../net/types.js").ModelInfo} model */
   model(model) {
     this.#set("model", model.name);
     byId("stat-model").title = `on ${model.device}`;
@@ -21,7 +21,7 @@ export class Status {
     );
   }
 
-  /** @param {import("./types.js").Video} video @param {import("./types.js").ModelInfo | null} model */
+  /** @param {import("../net/types.js").Video} video @param {import("../net/types.js").ModelInfo | null} model */
   video(video, model) {
     const size = model ? `${model.width}×${model.height}` : `${video.width}×${video.height}`;
     this.#set("size", `${size} · ${CODECS[video.codec]}`);
@@ -33,7 +33,7 @@ export class Status {
     this.#set("shown", live ? shown.toFixed(1) : "–");
   }
 
-  /** @param {import("./types.js").Stats} stats @param {number} skipped frames that this page left out */
+  /** @param {import("../net/types.js").Stats} stats @param {number} skipped frames that this page left out */
   stats(stats, skipped) {
     this.#set("generated", stats.generated.toFixed(stats.generated < 100 ? 1 : 0));
     this.#set("buffer", milliseconds(stats.buffered_ms));

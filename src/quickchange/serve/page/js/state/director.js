@@ -3,29 +3,29 @@
  * What the viewer wants and what the screen shows: who is on stage, in what, doing what. Sends the controls, follows
  * them to the screen, and brings the wish across lost sockets, reloads and new sessions.
  */
-import { Billing } from "./billing.js";
-import { sentence } from "./dom.js";
+import { Billing } from "../ui/billing.js";
+import { sentence } from "../ui/dom.js";
 import * as own from "./own.js";
 import { Switches } from "./switches.js";
-import { toast } from "./toast.js";
+import { toast } from "../ui/toast.js";
 
-/** @typedef {import("./types.js").Garment} Garment */
-/** @typedef {import("./types.js").PersonInfo} PersonInfo */
-/** @typedef {import("./types.js").Upload} Upload */
-/** @typedef {import("./types.js").SessionState} SessionState */
+/** @typedef {import("../net/types.js").Garment} Garment */
+/** @typedef {import("../net/types.js").PersonInfo} PersonInfo */
+/** @typedef {import("../net/types.js").Upload} Upload */
+/** @typedef {import("../net/types.js").SessionState} SessionState */
 
 export class Director {
   /** @type {SessionState} */
   state = "new";
-  /** @type {import("./types.js").ModelInfo | null} */
+  /** @type {import("../net/types.js").ModelInfo | null} */
   model = null;
-  /** @type {import("./types.js").Stats | null} */
+  /** @type {import("../net/types.js").Stats | null} */
   stats = null;
   /** @type {{garment: string, ms: number | null} | null} */
   lastSwitch = null;
   onstate = (/** @type {SessionState} */ _state) => {};
   #loaded = false;
-  /** @type {import("./types.js").Welcome | null} */
+  /** @type {import("../net/types.js").Welcome | null} */
   #welcome = null;
   /** @type {{garment: Garment | null, person: PersonInfo | null}} what is wished for, shown or not */
   #wish = { garment: null, person: null };
@@ -128,7 +128,7 @@ export class Director {
     if (this.#welcome) this.#begin(this.#welcome);
   }
 
-  /** @param {import("./types.js").Welcome} welcome */
+  /** @param {import("../net/types.js").Welcome} welcome */
   welcome(welcome) {
     this.model = welcome.model;
     this.#welcome = welcome;
@@ -136,7 +136,7 @@ export class Director {
     if (this.#loaded) this.#begin(welcome);
   }
 
-  /** @param {import("./types.js").Welcome} welcome */
+  /** @param {import("../net/types.js").Welcome} welcome */
   #begin(welcome) {
     this.#welcome = null;
     this.#change(welcome.state);
@@ -163,7 +163,7 @@ export class Director {
     this.#change("opening"); // ahead of the server's word: a click in between is sent, not lost
   }
 
-  /** The same session at a new socket. @param {import("./types.js").Welcome} welcome */
+  /** The same session at a new socket. @param {import("../net/types.js").Welcome} welcome */
   #goOn(welcome) {
     const { connection, rack, people, prompt, stage } = this.#parts;
     const { wearing, person } = welcome;
@@ -213,7 +213,7 @@ export class Director {
     this.#change(state);
   }
 
-  /** @param {import("./types.js").Accepted} message */
+  /** @param {import("../net/types.js").Accepted} message */
   accepted(message) {
     this.#switches.accepted(message);
     if (message.seed !== null && message.seed !== undefined) {
@@ -222,7 +222,7 @@ export class Director {
     }
   }
 
-  /** @param {import("./types.js").Trouble} trouble */
+  /** @param {import("../net/types.js").Trouble} trouble */
   trouble({ problem, fatal, id }) {
     if (fatal) return;
     const { rack, people, prompt, stage } = this.#parts;
@@ -240,7 +240,7 @@ export class Director {
 
   // -- on the screen --------------------------------------------------------------------------------------------------
 
-  /** A frame has been drawn. @param {import("./types.js").FrameHeader} header @param {number} now */
+  /** A frame has been drawn. @param {import("../net/types.js").FrameHeader} header @param {number} now */
   displayed(header, now) {
     const news = this.#switches.displayed(header.obeys, now);
     if (this.#first) this.#billing.opened(this.#waits);

@@ -7,7 +7,7 @@ const LINES = 6;
 
 const SWITCHING = ["refresh", "disentangle", "withdraw"];
 
-/** Whether a chunk began with a change of garment or person. @param {import("./types.js").CacheMessage} message */
+/** Whether a chunk began with a change of garment or person. @param {import("../net/types.js").CacheMessage} message */
 export function isSwitch(message) {
   return message.steps.some((step) => SWITCHING.includes(step.move));
 }
@@ -19,7 +19,7 @@ export class ChunkLog {
   /** @type {number[]} */
   #times = [];
 
-  /** @param {import("./types.js").CacheMessage} message */
+  /** @param {import("../net/types.js").CacheMessage} message */
   add(message) {
     const last = message.steps[message.steps.length - 1];
     const switching = isSwitch(message);

@@ -3,11 +3,11 @@
  * One's own pictures: chosen, dropped or pasted. A garment is looked at in a dialog before it is worn: what the server
  * has cut out is what the model will see.
  */
-import * as api from "./api.js";
+import * as api from "../net/api.js";
 import { byId, setText } from "./dom.js";
 import { toast } from "./toast.js";
 
-/** @typedef {import("./types.js").Upload} Upload */
+/** @typedef {import("../net/types.js").Upload} Upload */
 
 const LARGEST = 20 * 2 ** 20; // the server's default limit; it has the last word
 

@@ -2,7 +2,7 @@
 /** Who is on stage: bundled people, one's own pictures. */
 import { byId, el, icon, seam } from "./dom.js";
 
-/** @typedef {import("./types.js").PersonInfo} PersonInfo */
+/** @typedef {import("../net/types.js").PersonInfo} PersonInfo */
 
 export class People {
   #box = byId("people");

@@ -39,7 +39,7 @@ export class Switches {
     return this.#pending.get(kind) ?? null;
   }
 
-  /** @param {import("./types.js").Accepted} message */
+  /** @param {import("../net/types.js").Accepted} message */
   accepted(message) {
     for (const pending of this.#pending.values()) {
       if (pending.id === message.id) this.settle(pending, message.sequence);
@@ -73,7 +73,7 @@ export class Switches {
 
   /**
    * The same session at a new socket. What it has taken in is settled with its last sequence id.
-   * @param {import("./types.js").Welcome} welcome
+   * @param {import("../net/types.js").Welcome} welcome
    * @returns {object[]} what has to be said again
    */
   resumed(welcome) {

@@ -1,6 +1,6 @@
 // @ts-check
 /** The buttons under the picture. They show what the server says, not what was clicked. */
-import * as api from "./api.js";
+import * as api from "../net/api.js";
 import { byId, clockTime, el, icon, setText } from "./dom.js";
 import { announce, toast } from "./toast.js";
 
@@ -75,7 +75,7 @@ export class Controls {
     }
   }
 
-  /** @param {import("./types.js").Recording} message */
+  /** @param {import("../net/types.js").Recording} message */
   recorded(message) {
     const ended = this.recording && !message.on;
     this.recording = message.on;
