@@ -2,6 +2,7 @@
 /**
  * The rack: garments in groups, numbered for the keyboard. A tile is idle, next (asked for) or on (seen on the screen).
  */
+import { Choices } from "./choices.js";
 import { byId, el, icon, milliseconds, reducedMotion, seam } from "./dom.js";
 
 /** @typedef {import("../net/types.js").Garment} Garment */
@@ -14,42 +15,25 @@ const GROUPS = [
 ];
 const NUMBERS = 9;
 
-export class Rack {
+/** @extends {Choices<Garment>} */
+export class Rack extends Choices {
   #box = byId("rack-groups");
-  /** @type {Garment[]} */
-  #garments = [];
   /** @type {string[]} */
   #trained = [];
-  /** @type {string | null} */
-  #on = null;
-  /** @type {string | null} */
-  #next = null;
   /** @type {number | null} */
   #ms = null;
   #hooks;
 
   /** @param {{onpick(garment: Garment, start: number): void, onadd(kind: string): void}} hooks */
   constructor(hooks) {
+    super();
     this.#hooks = hooks;
   }
 
-  get on() {
-    return this.#on;
-  }
-
-  get next() {
-    return this.#next;
-  }
-
-  /** @param {string} id */
-  find(id) {
-    return this.#garments.find((garment) => garment.id === id) ?? null;
-  }
-
-  /** The first garment of a kind that the model knows. */
+  /** The first garment of a kind that the model knows. @override */
   get first() {
-    const bundled = this.#garments.filter((garment) => !garment.own);
-    return bundled.find((garment) => !this.#trained.length || this.#trained.includes(garment.kind)) ?? bundled[0] ?? null;
+    const known = this.bundled.find((garment) => !this.#trained.length || this.#trained.includes(garment.kind));
+    return known ?? super.first;
   }
 
   /** The garment on key 1 to 9. @param {number} number */
@@ -57,49 +41,28 @@ export class Rack {
     return this.#ordered()[number - 1] ?? null;
   }
 
-  /** @param {Garment[]} garments */
-  fill(garments) {
-    this.#garments = [...this.#garments.filter((garment) => garment.own), ...garments.filter((g) => !g.own)];
-    this.#build();
-  }
-
-  /** @param {Garment} garment */
+  /** @override @param {Garment} garment */
   add(garment) {
-    this.#garments = [garment, ...this.#garments.filter((known) => known.id !== garment.id)];
-    this.#build();
+    super.add(garment);
     this.#reveal(garment.id);
-  }
-
-  /** Uploads vanish with their session. */
-  removeOwn() {
-    this.#garments = this.#garments.filter((garment) => !garment.own);
-    this.#build();
   }
 
   /** @param {string[]} kinds that the model was trained on */
   trainedOn(kinds) {
     if (String(kinds) === String(this.#trained)) return;
     this.#trained = kinds;
-    this.#build();
+    this.build();
   }
 
-  /** @param {string | null} id */
-  setNext(id) {
-    this.#next = id;
-    this.#mark();
-  }
-
-  /** @param {string | null} id @param {number | null} ms */
-  setOn(id, ms) {
-    this.#on = id;
+  /** The time is of the garment that is on. @override @param {string | null} id @param {number | null} [ms] */
+  setOn(id, ms = null) {
     this.#ms = ms;
-    if (this.#next === id) this.#next = null;
-    this.#mark();
+    super.setOn(id);
   }
 
   /** In the order of the numbers: group by group, one's own first. */
   #ordered() {
-    return GROUPS.flatMap(([kind]) => this.#garments.filter((garment) => garment.kind === kind));
+    return GROUPS.flatMap(([kind]) => this.items.filter((garment) => garment.kind === kind));
   }
 
   /** Scrolls the rack, never the page: on a phone the stage stays where it is. @param {string} id */
@@ -114,7 +77,8 @@ export class Rack {
     this.#box.scrollBy({ left, top, behavior: reducedMotion() ? "auto" : "smooth" });
   }
 
-  #build() {
+  /** @override @protected */
+  build() {
     const held = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.garmentId : null;
     const order = this.#ordered();
     const groups = GROUPS.map(([kind, title, plural, example]) => {
@@ -130,7 +94,7 @@ export class Rack {
       return section;
     });
     this.#box.replaceChildren(...groups);
-    this.#mark();
+    this.mark();
     if (held) this.#box.querySelector(`[data-garment-id="${CSS.escape(held)}"]`)?.focus();
   }
 
@@ -164,11 +128,12 @@ export class Rack {
     return button;
   }
 
-  #mark() {
+  /** @override @protected */
+  mark() {
     for (const tile of this.#box.querySelectorAll("[data-garment-id]")) {
       const id = tile.dataset.garmentId;
       const garment = this.find(id);
-      const state = id === this.#next ? "next" : id === this.#on ? "on" : "idle";
+      const state = this.stateOf(id);
       tile.dataset.state = state;
       tile.setAttribute("aria-pressed", String(state === "on"));
       const tag = state === "next" ? "next" : this.#ms === null ? "on" : `on · ${milliseconds(this.#ms)}`;

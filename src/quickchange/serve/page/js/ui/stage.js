@@ -3,14 +3,14 @@
 import { byId, setText } from "./dom.js";
 
 const LONGEST = 1280; // device pixels of the long side; beyond it scaling costs and shows nothing new
-const CUE_MS = 2600;
+const CAPTION_MS = 2600;
 const MARGIN = 10; // around the picture, for the viewfinder's corners; the same in stage.css
 
 export class Stage {
   #area = byId("stage-area");
   #frame = byId("frame");
   #still = byId("still");
-  #cue = byId("cue");
+  #caption = byId("caption");
   /** @type {HTMLCanvasElement} */
   #canvas = byId("stage");
   #context = /** @type {CanvasRenderingContext2D} */ (this.#canvas.getContext("2d", { alpha: false }));
@@ -61,8 +61,8 @@ export class Stage {
   }
 
   /** @param {string} text */
-  slate(text) {
-    setText(byId("slate"), text);
+  label(text) {
+    setText(byId("take-label"), text);
   }
 
   /**
@@ -70,16 +70,16 @@ export class Stage {
    * @param {"next" | "on" | "wait"} kind
    * @param {string} text
    */
-  cue(kind, text) {
+  caption(kind, text) {
     clearTimeout(this.#timer);
-    this.#cue.dataset.kind = kind;
-    this.#cue.hidden = false;
-    setText(this.#cue.lastElementChild, text);
-    if (kind === "on") this.#timer = setTimeout(() => this.uncue(), CUE_MS);
+    this.#caption.dataset.kind = kind;
+    this.#caption.hidden = false;
+    setText(this.#caption.lastElementChild, text);
+    if (kind === "on") this.#timer = setTimeout(() => this.clearCaption(), CAPTION_MS);
   }
 
-  uncue() {
-    this.#cue.hidden = true;
+  clearCaption() {
+    this.#caption.hidden = true;
   }
 
   /** A blink of the picture, when a snapshot is taken. */

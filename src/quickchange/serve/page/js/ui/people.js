@@ -1,73 +1,29 @@
 // @ts-check
 /** Who is on stage: bundled people, one's own pictures. */
+import { Choices } from "./choices.js";
 import { byId, el, icon, seam } from "./dom.js";
 
 /** @typedef {import("../net/types.js").PersonInfo} PersonInfo */
 
-export class People {
+/** @extends {Choices<PersonInfo>} */
+export class People extends Choices {
   #box = byId("people");
-  /** @type {PersonInfo[]} */
-  #people = [];
-  /** @type {string | null} */
-  #on = null;
-  /** @type {string | null} */
-  #next = null;
   #hooks;
 
   /** @param {{onpick(person: PersonInfo, start: number): void, onadd(): void}} hooks */
   constructor(hooks) {
+    super();
     this.#hooks = hooks;
   }
 
-  get on() {
-    return this.#on;
+  /** The viewer's own come last, as they were added. @override */
+  get items() {
+    return [...this.bundled, ...this.own];
   }
 
-  get next() {
-    return this.#next;
-  }
-
-  get first() {
-    return this.#people.find((person) => !person.own) ?? null;
-  }
-
-  /** @param {string} id */
-  find(id) {
-    return this.#people.find((person) => person.id === id) ?? null;
-  }
-
-  /** @param {PersonInfo[]} people */
-  fill(people) {
-    this.#people = [...people.filter((p) => !p.own), ...this.#people.filter((person) => person.own)];
-    this.#build();
-  }
-
-  /** @param {PersonInfo} person */
-  add(person) {
-    this.#people = [...this.#people.filter((known) => known.id !== person.id), person];
-    this.#build();
-  }
-
-  removeOwn() {
-    this.#people = this.#people.filter((person) => !person.own);
-    this.#build();
-  }
-
-  /** @param {string | null} id */
-  setNext(id) {
-    this.#next = id;
-    this.#mark();
-  }
-
-  /** @param {string | null} id */
-  setOn(id) {
-    this.#on = id;
-    if (this.#next === id) this.#next = null;
-    this.#mark();
-  }
-
-  #build() {
-    const tiles = this.#people.map((person) => {
+  /** @override @protected */
+  build() {
+    const tiles = this.items.map((person) => {
       const image = el("img", { src: person.image, alt: "", draggable: false });
       const picture = el("span", { className: "person-picture" }, image, seam());
       const tile = el("button", { type: "button", className: "person", "data-person-id": person.id });
@@ -82,13 +38,14 @@ export class People {
     add.title = "Use a picture of your own, with the person's consent";
     add.addEventListener("click", () => this.#hooks.onadd());
     this.#box.replaceChildren(...tiles, add);
-    this.#mark();
+    this.mark();
   }
 
-  #mark() {
+  /** @override @protected */
+  mark() {
     for (const tile of this.#box.querySelectorAll("[data-person-id]")) {
       const id = tile.dataset.personId;
-      const state = id === this.#next ? "next" : id === this.#on ? "on" : "idle";
+      const state = this.stateOf(id);
       tile.dataset.state = state;
       tile.setAttribute("aria-pressed", String(state === "on"));
       const words = state === "idle" ? "" : state === "next" ? ", next" : ", on stage";

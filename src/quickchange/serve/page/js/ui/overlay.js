@@ -10,12 +10,12 @@ import { announce } from "./toast.js";
 /** @typedef {{tone: string, label: string, title?: string, detail?: string, icon?: string, action?: string,
  *   run?: () => void, spin?: boolean, soft?: boolean, clear?: boolean}} View soft: a small label; clear: the picture stays bright */
 
-export class Curtain {
-  #box = byId("curtain");
-  #title = byId("curtain-title");
-  #detail = byId("curtain-detail");
-  #button = byId("curtain-action");
-  #tally = byId("tally");
+export class Overlay {
+  #box = byId("overlay");
+  #title = byId("overlay-title");
+  #detail = byId("overlay-detail");
+  #button = byId("overlay-action");
+  #phase = byId("phase");
   /** @type {View | null} */
   #view = null;
   #since = performance.now();
@@ -42,8 +42,8 @@ export class Curtain {
     const view = this.#choose();
     const fresh = view.title !== this.#view?.title || view.action !== this.#view?.action;
     this.#view = view;
-    this.#tally.dataset.tone = view.tone;
-    setText(this.#tally.lastElementChild, view.label);
+    this.#phase.dataset.tone = view.tone;
+    setText(this.#phase.lastElementChild, view.label);
     this.#box.hidden = !view.title;
     this.#box.dataset.soft = String(Boolean(view.soft));
     this.#box.dataset.clear = String(Boolean(view.clear));

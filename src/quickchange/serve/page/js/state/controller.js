@@ -3,9 +3,9 @@
  * What the viewer wants and what the screen shows: who is on stage, in what, doing what. Sends the controls, follows
  * them to the screen, and brings the wish across lost sockets, reloads and new sessions.
  */
-import { Billing } from "../ui/billing.js";
+import { Announcements } from "../ui/announcements.js";
 import { sentence } from "../ui/dom.js";
-import * as own from "./own.js";
+import * as uploads from "./uploads-store.js";
 import { Switches } from "./switches.js";
 import { toast } from "../ui/toast.js";
 
@@ -14,7 +14,7 @@ import { toast } from "../ui/toast.js";
 /** @typedef {import("../net/types.js").Upload} Upload */
 /** @typedef {import("../net/types.js").SessionState} SessionState */
 
-export class Director {
+export class Controller {
   /** @type {SessionState} */
   state = "new";
   /** @type {import("../net/types.js").ModelInfo | null} */
@@ -32,12 +32,12 @@ export class Director {
   #first = false; // the first picture of a stream is awaited
   #switches = new Switches((done, ms) => this.#inForce(done, ms));
   #parts;
-  #billing;
+  #announcements;
 
   /** @param {{connection: any, receiver: any, stage: any, rack: any, people: any, prompt: any, timing: any}} parts */
   constructor(parts) {
     this.#parts = parts;
-    this.#billing = new Billing(parts);
+    this.#announcements = new Announcements(parts);
   }
 
   // -- controls -------------------------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ export class Director {
     if (this.#wish.garment?.id === garment.id) return; // on or on its way: asking again would only cost a cut
     this.#wish.garment = garment;
     rack.setNext(garment.id);
-    stage.cue("next", garment.name);
+    stage.caption("next", garment.name);
     this.#control("wear", garment, { garment: garment.id }, start);
   }
 
@@ -58,7 +58,7 @@ export class Director {
     if (this.#wish.person?.id === person.id) return;
     this.#wish.person = person;
     people.setNext(person.id);
-    stage.cue("next", person.name);
+    stage.caption("next", person.name);
     if (!stage.drawn) stage.still(person);
     this.#control("person", person, { person: person.id }, start);
   }
@@ -71,20 +71,20 @@ export class Director {
   /** @param {number} start */
   take(start) {
     if (!this.#running) return;
-    this.#parts.stage.cue("next", `Take ${this.#billing.take + 1}`);
+    this.#parts.stage.caption("next", `Take ${this.#announcements.take + 1}`);
     this.#control("take", null, { seed: drawSeed() }, start);
   }
 
   /** @param {Upload} upload @param {string} name @param {number} start */
   wearUpload(upload, name, start) {
-    const garment = own.keep(upload, name);
+    const garment = uploads.keep(upload, name);
     this.#parts.rack.add(garment);
     this.wear(garment, start);
   }
 
   /** @param {Upload} upload @param {string} name @param {number} start */
   personUpload(upload, name, start) {
-    const person = own.keep(upload, name);
+    const person = uploads.keep(upload, name);
     this.#parts.people.add(person);
     this.person(person, start);
   }
@@ -121,7 +121,7 @@ export class Director {
   loaded() {
     this.#loaded = true;
     const { connection, rack, people, stage } = this.#parts;
-    if (connection.token) own.recall(rack, people);
+    if (connection.token) uploads.recall(rack, people);
     this.#wish.garment ??= rack.first;
     this.#wish.person ??= people.first;
     if (this.#wish.person && !stage.drawn) stage.still(this.#wish.person);
@@ -149,7 +149,7 @@ export class Director {
     const { connection, receiver, rack, people, prompt, stage } = this.#parts;
     receiver.restart();
     this.#switches.clear();
-    this.#billing.take = 1;
+    this.#announcements.take = 1;
     this.#first = true;
     this.#wish.garment ??= rack.first;
     this.#wish.person ??= people.first;
@@ -158,7 +158,7 @@ export class Director {
     if (rack.on !== garment.id) rack.setNext(garment.id);
     if (people.on !== person.id) people.setNext(person.id);
     const seed = drawSeed();
-    this.#billing.slate(seed);
+    this.#announcements.label(seed);
     connection.send({ type: "open", person: person.id, garment: garment.id, prompt: prompt.text, seed });
     this.#change("opening"); // ahead of the server's word: a click in between is sent, not lost
   }
@@ -179,9 +179,9 @@ export class Director {
       if (person && people.on !== person) people.setNext(person);
       if (this.#wish.person && !stage.drawn) stage.still(this.#wish.person);
     }
-    if (!waits.wear && !waits.person) stage.uncue();
+    if (!waits.wear && !waits.person) stage.clearCaption();
     if (!this.#switches.pending("say") && welcome.prompt !== null) prompt.restore(welcome.prompt);
-    this.#billing.slate(welcome.seed);
+    this.#announcements.label(welcome.seed);
   }
 
   get #waits() {
@@ -191,7 +191,7 @@ export class Director {
   /** The session could not be resumed: its uploads are gone with it. */
   lost() {
     const { rack, people } = this.#parts;
-    const had = own.forget();
+    const had = uploads.forget();
     rack.removeOwn();
     people.removeOwn();
     if (this.#wish.garment?.own) this.#wish.garment = rack.first;
@@ -217,8 +217,8 @@ export class Director {
   accepted(message) {
     this.#switches.accepted(message);
     if (message.seed !== null && message.seed !== undefined) {
-      this.#billing.take += 1;
-      this.#billing.slate(message.seed);
+      this.#announcements.take += 1;
+      this.#announcements.label(message.seed);
     }
   }
 
@@ -227,7 +227,7 @@ export class Director {
     if (fatal) return;
     const { rack, people, prompt, stage } = this.#parts;
     const refused = id === null || id === undefined ? null : this.#switches.refused(id);
-    if (refused) stage.uncue();
+    if (refused) stage.clearCaption();
     if (refused?.kind === "wear") {
       rack.setNext(null);
       this.#wish.garment = rack.find(rack.on ?? "") ?? null;
@@ -243,7 +243,7 @@ export class Director {
   /** A frame has been drawn. @param {import("../net/types.js").FrameHeader} header @param {number} now */
   displayed(header, now) {
     const news = this.#switches.displayed(header.obeys, now);
-    if (this.#first) this.#billing.opened(this.#waits);
+    if (this.#first) this.#announcements.opened(this.#waits);
     this.#first = false;
     if (news) this.#parts.receiver.ack(); // the server's statistics should not wait for it
   }
@@ -251,7 +251,7 @@ export class Director {
   /** @param {import("./switches.js").Pending} done @param {number | null} ms */
   #inForce(done, ms) {
     if (done.kind === "wear") this.lastSwitch = { garment: done.target.id, ms };
-    this.#billing.inForce(done, ms, this.#waits.wear || this.#waits.person);
+    this.#announcements.inForce(done, ms, this.#waits.wear || this.#waits.person);
   }
 
   /** @param {SessionState} state */

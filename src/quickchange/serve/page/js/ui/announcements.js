@@ -3,7 +3,7 @@
 import { milliseconds } from "./dom.js";
 import { announce } from "./toast.js";
 
-export class Billing {
+export class Announcements {
   #parts;
   take = 1;
 
@@ -26,7 +26,7 @@ export class Billing {
     else if (kind === "person") people.setOn(target.id);
     else if (kind === "say") prompt.shown(ms);
     if (kind === "wear" && ms !== null) timing.add(ms, name);
-    if (kind !== "say" && !more) stage.cue("on", time ? `${name} · ${time}` : name);
+    if (kind !== "say" && !more) stage.caption("on", time ? `${name} · ${time}` : name);
     announce(time ? `${name} is on, ${time}` : `${name} is on`);
     this.#describe();
   }
@@ -39,13 +39,13 @@ export class Billing {
     const { rack, people, stage } = this.#parts;
     if (rack.next && !waiting.wear) rack.setOn(rack.next, null);
     if (people.next && !waiting.person) people.setOn(people.next);
-    if (!rack.next && !people.next) stage.uncue();
+    if (!rack.next && !people.next) stage.clearCaption();
     this.#describe();
   }
 
   /** @param {number | null} seed */
-  slate(seed) {
-    this.#parts.stage.slate(`Take ${this.take}${seed === null ? "" : ` · seed ${seed}`}`);
+  label(seed) {
+    this.#parts.stage.label(`Take ${this.take}${seed === null ? "" : ` · seed ${seed}`}`);
   }
 
   #describe() {
