@@ -2,29 +2,32 @@
 /** Puts the page together: who tells whom what. Everything else has one job and knows nothing of the others. */
 import * as api from "./net/api.js";
 import { Connection } from "./net/connection.js";
-import { Controls } from "./ui/controls.js";
-import { Overlay } from "./ui/overlay.js";
-import { supportedCodecs } from "./video/decoder.js";
 import { Controller } from "./state/controller.js";
+import { tab } from "./state/storage.js";
+import { Announcements } from "./ui/announcements.js";
+import { Controls } from "./ui/controls.js";
 import { byId } from "./ui/dom.js";
 import { startDrop } from "./ui/drop.js";
 import { Inspector } from "./ui/inspector.js";
 import { startKeyboard } from "./ui/keyboard.js";
+import { Overlay } from "./ui/overlay.js";
 import { People } from "./ui/people.js";
 import { Prompt } from "./ui/prompt.js";
 import { Rack } from "./ui/rack.js";
-import { Receiver } from "./video/receiver.js";
 import { Stage } from "./ui/stage.js";
 import { Status } from "./ui/status.js";
+import { sentence } from "./ui/text.js";
 import { startTheme } from "./ui/theme.js";
 import { Timing } from "./ui/timing.js";
 import { dismissToast, startToasts, toast } from "./ui/toast.js";
 import { Uploads } from "./ui/upload.js";
+import { supportedCodecs } from "./video/decoder.js";
+import { Receiver } from "./video/receiver.js";
 
 startTheme();
 startToasts();
 
-const connection = new Connection(await supportedCodecs());
+const connection = new Connection(await supportedCodecs(), tab);
 const stage = new Stage();
 const status = new Status();
 const timing = new Timing();
@@ -47,7 +50,11 @@ const receiver = new Receiver({
     connection.fallBackToJpeg();
   },
 });
-const controller = new Controller({ connection, receiver, stage, rack, people, prompt, timing });
+const controller = new Controller({
+  connection, receiver, stage, rack, people, prompt,
+  announcements: new Announcements({ stage, rack, people, prompt, timing }),
+  notify: (text, tone) => void toast(sentence(text), { tone }),
+});
 const controls = new Controls({
   send: (message) => connection.send(message),
   take: (start) => controller.take(start),

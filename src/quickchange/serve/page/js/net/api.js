@@ -1,14 +1,19 @@
 // @ts-check
-/** The REST routes. Whatever goes wrong becomes a ProblemError whose message may be shown as it is. */
-
-import { sentence } from "../ui/dom.js";
-
-/** @typedef {import("./types.js").Problem} Problem */
+/**
+ * The REST routes. Every failure becomes a ProblemError whose message may be shown to the viewer.
+ *
+ * @typedef {import("./protocol.js").Problem} Problem
+ * @typedef {import("./protocol.js").ModelInfo["kinds"][number]} Kind
+ * @typedef {{id: string, name: string, kind: Kind, image: string, own?: boolean}} Garment own: an upload of the viewer
+ * @typedef {{id: string, name: string, image: string, own?: boolean}} PersonInfo
+ * @typedef {{id: string, role: "garment" | "person", kind: Kind | null, recognised: boolean, width: number,
+ *   height: number, preview: string}} Upload preview is a data URL; of a garment it shows what was cut out
+ */
 
 export class ProblemError extends Error {
   /** @param {Problem} problem */
   constructor(problem) {
-    super(sentence(problem.detail || problem.title));
+    super(problem.detail || problem.title);
     this.problem = problem;
   }
 }
@@ -19,14 +24,15 @@ export class ProblemError extends Error {
  * @returns {Promise<Problem>}
  */
 export async function problemOf(response) {
+  const blank = { type: "about:blank", status: response.status, retry_after: null };
   try {
     const body = await response.json();
-    if (body && typeof body.title === "string") return { type: "", status: response.status, detail: body.title, ...body };
+    if (body && typeof body.title === "string") return { ...blank, detail: body.title, ...body };
   } catch {
     // not JSON: the status has to do
   }
   const title = response.status === 413 ? "The file is too large" : `The server answered ${response.status}`;
-  return { type: "about:blank", title, status: response.status, detail: `${title} ${response.statusText}`.trim() };
+  return { ...blank, title, detail: `${title} ${response.statusText}`.trim() };
 }
 
 /**
@@ -39,18 +45,18 @@ async function request(path, init) {
     response = await fetch(path, { credentials: "same-origin", ...init });
   } catch {
     const detail = "The server cannot be reached. Check that it is running, then try again.";
-    throw new ProblemError({ type: "about:blank", title: "No connection", status: 0, detail });
+    throw new ProblemError({ type: "about:blank", title: "No connection", status: 0, detail, retry_after: null });
   }
   if (!response.ok) throw new ProblemError(await problemOf(response));
   return response;
 }
 
-/** @returns {Promise<import("./types.js").Garment[]>} */
+/** @returns {Promise<Garment[]>} */
 export async function garments() {
   return (await (await request("/v1/garments")).json()).garments;
 }
 
-/** @returns {Promise<import("./types.js").PersonInfo[]>} */
+/** @returns {Promise<PersonInfo[]>} */
 export async function people() {
   return (await (await request("/v1/people")).json()).people;
 }
@@ -60,7 +66,7 @@ export async function people() {
  * @param {Blob} image
  * @param {{role: "garment" | "person", kind?: string, cutout?: boolean}} options
  * @param {AbortSignal} [signal]
- * @returns {Promise<import("./types.js").Upload>}
+ * @returns {Promise<Upload>}
  */
 export async function upload(session, image, { role, kind, cutout }, signal) {
   const form = new FormData();

@@ -5,14 +5,18 @@
  * Events: `phase` (see Phase), `welcome`, `lost` (the session could not be resumed; a new one follows), `frame`
  * (ArrayBuffer), and every message of the server under its own type.
  *
+ * @typedef {import("./protocol.js").Video["codec"]} Codec
  * @typedef {"connecting" | "warming" | "online" | "reconnecting" | "busy" | "refused" | "elsewhere" |
  *   "ended"} PhaseName
  * @typedef {{name: PhaseName, detail: string, title: string, retryAt: number | null, attempt: number}} Phase
+ * @typedef {{get(key: string): any, set(key: string, value: unknown): void}} Store where the session's token is kept
+ * @typedef {import("./protocol.js").ToViewer} ToViewer
+ * @typedef {{[T in ToViewer["type"]]: Extract<ToViewer, {type: T}>} & {phase: Phase, lost: undefined,
+ *   frame: ArrayBuffer}} Events
  */
 import { readiness } from "./api.js";
 import { Emitter } from "./emitter.js";
 import { VERSION } from "./header.js";
-import { tab } from "../state/storage.js";
 
 const FIRST_MS = 250;
 const LONGEST_MS = 5000;
@@ -22,25 +26,30 @@ const SILENCE_MS = 8000; // live streams say something every second; beyond this
 const DROPPED = 4000;
 const TAKEN_OVER = 4001; // by another tab that has the same token; taking it back unasked would go on forever
 
+/** @extends {Emitter<Events>} */
 export class Connection extends Emitter {
   /** @type {WebSocket | null} */
   #socket = null;
-  /** @type {import("./types.js").Codec[]} */
+  /** @type {Codec[]} */
   #codecs;
   #timer = 0;
   #heard = 0;
-  /** @type {import("./types.js").Problem | null} */
+  /** @type {import("./protocol.js").Problem | null} */
   #fatal = null;
   #greeted = false;
   /** @type {string | null} */
-  token = tab.get("session");
+  token;
   resumes = 0;
   /** @type {Phase} */
   phase = { name: "connecting", title: "", detail: "", retryAt: null, attempt: 0 };
 
-  /** @param {import("./types.js").Codec[]} codecs */
-  constructor(codecs) {
+  #store;
+
+  /** @param {Codec[]} codecs that this browser decodes, best first @param {Store} store */
+  constructor(codecs, store) {
     super();
+    this.#store = store;
+    this.token = store.get("session");
     this.#codecs = codecs;
     addEventListener("online", () => this.phase.name === "reconnecting" && this.connect());
   }
@@ -49,7 +58,7 @@ export class Connection extends Emitter {
     return this.phase.name === "online";
   }
 
-  /** @param {object} message @returns {boolean} whether it went out */
+  /** @param {import("./protocol.js").FromViewer} message @returns {boolean} whether it went out */
   send(message) {
     if (!this.online || this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(JSON.stringify(message));
@@ -96,7 +105,7 @@ export class Connection extends Emitter {
 
   forget() {
     this.token = null;
-    tab.set("session", null);
+    this.#store.set("session", null);
   }
 
   /** For tests: the socket is gone from one moment to the next. */
@@ -133,12 +142,12 @@ export class Connection extends Emitter {
     } else this.emit(message.type, message);
   }
 
-  /** @param {import("./types.js").Welcome} welcome */
+  /** @param {import("./protocol.js").Welcome} welcome */
   #welcome(welcome) {
     clearTimeout(this.#timer);
     this.#greeted = true;
     this.token = welcome.session;
-    tab.set("session", welcome.session);
+    this.#store.set("session", welcome.session);
     if (welcome.resumed) this.resumes += 1;
     this.#set("online");
     this.emit("welcome", welcome);
@@ -153,7 +162,7 @@ export class Connection extends Emitter {
     const kind = problem?.type.split(":").pop() ?? "";
     if (kind === "unknown-session") {
       this.forget();
-      this.emit("lost");
+      this.emit("lost", undefined);
       return this.connect();
     }
     if (problem && (kind === "busy" || (problem.status === 503 && kind !== "warming-up" && problem.retry_after))) {
@@ -188,7 +197,7 @@ export class Connection extends Emitter {
     this.#timer = setTimeout(() => this.connect(), wait);
   }
 
-  /** @param {number} wait @param {import("./types.js").Problem} problem */
+  /** @param {number} wait @param {import("./protocol.js").Problem} problem */
   #busy(wait, { title, detail }) {
     this.#set("busy", { title, detail, retryAt: performance.now() + wait });
     this.#timer = setTimeout(() => this.connect(), wait);

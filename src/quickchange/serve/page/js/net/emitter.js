@@ -1,12 +1,17 @@
 // @ts-check
-/** Named events with one payload each; EventTarget without the ceremony. */
+/**
+ * Named events with one payload each.
+ *
+ * @template {Record<string, any>} Events payload of every event
+ */
 export class Emitter {
-  /** @type {Map<string, Set<(payload: any) => void>>} */
+  /** @type {Map<keyof Events, Set<(payload: any) => void>>} */
   #listeners = new Map();
 
   /**
-   * @param {string} type
-   * @param {(payload: any) => void} listener
+   * @template {keyof Events} Type
+   * @param {Type} type
+   * @param {(payload: Events[Type]) => void} listener
    */
   on(type, listener) {
     const known = this.#listeners.get(type) ?? new Set();
@@ -14,8 +19,9 @@ export class Emitter {
   }
 
   /**
-   * @param {string} type
-   * @param {any} [payload]
+   * @template {keyof Events} Type
+   * @param {Type} type
+   * @param {Events[Type]} payload
    */
   emit(type, payload) {
     for (const listener of this.#listeners.get(type) ?? []) listener(payload);

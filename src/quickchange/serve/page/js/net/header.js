@@ -1,5 +1,16 @@
 // @ts-check
-/** The 24 bytes before every frame; the layout is FrameHeader in serve/protocol.py. */
+/**
+ * The 24 bytes before every frame. Their layout is that of `FrameHeader` in `quickchange.serve.protocol`.
+ *
+ * @typedef {object} FrameHeader
+ * @property {number} number of the frame in the stream
+ * @property {number} obeys sequence id of the last control that the frame follows
+ * @property {number} epoch grows with every flush; frames of older epochs are void
+ * @property {number} mediaMs when the frame is due on the stream's clock, milliseconds
+ * @property {boolean} key whether it can be decoded on its own
+ * @property {boolean} cut whether it is the first frame of an epoch
+ * @property {number} arrived when it came, on the clock of performance.now()
+ */
 
 export const VERSION = 1;
 const KEY = 1;
@@ -9,7 +20,7 @@ const LEAST = 24;
 /**
  * @param {ArrayBuffer} message
  * @param {number} arrived when it came, performance.now()
- * @returns {{header: import("./types.js").FrameHeader, data: Uint8Array} | null} null: not of this version
+ * @returns {{header: FrameHeader, data: Uint8Array<ArrayBuffer>} | null} null: not a frame of this version
  */
 export function unpack(message, arrived) {
   if (message.byteLength < LEAST) return null;

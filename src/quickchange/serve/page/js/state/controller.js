@@ -3,29 +3,38 @@
  * What the viewer wants and what the screen shows: who is on stage, in what, doing what. Sends the controls, follows
  * them to the screen, and brings the wish across lost sockets, reloads and new sessions.
  */
-import { Announcements } from "../ui/announcements.js";
-import { sentence } from "../ui/dom.js";
 import * as uploads from "./uploads-store.js";
 import { Switches } from "./switches.js";
-import { toast } from "../ui/toast.js";
 
-/** @typedef {import("../net/types.js").Garment} Garment */
-/** @typedef {import("../net/types.js").PersonInfo} PersonInfo */
-/** @typedef {import("../net/types.js").Upload} Upload */
-/** @typedef {import("../net/types.js").SessionState} SessionState */
+/** @typedef {import("../net/api.js").Garment} Garment */
+/** @typedef {import("../net/api.js").PersonInfo} PersonInfo */
+/** @typedef {import("../net/api.js").Upload} Upload */
+/** @typedef {import("../net/protocol.js").State} SessionState */
+/**
+ * What the controller works with.
+ * @typedef {object} Parts
+ * @property {import("../net/connection.js").Connection} connection
+ * @property {import("../video/receiver.js").Receiver} receiver
+ * @property {import("../ui/stage.js").Stage} stage
+ * @property {import("../ui/rack.js").Rack} rack
+ * @property {import("../ui/people.js").People} people
+ * @property {import("../ui/prompt.js").Prompt} prompt
+ * @property {import("../ui/announcements.js").Announcements} announcements
+ * @property {(text: string, tone: "plain" | "bad") => void} notify shows a note to the viewer
+ */
 
 export class Controller {
   /** @type {SessionState} */
   state = "new";
-  /** @type {import("../net/types.js").ModelInfo | null} */
+  /** @type {import("../net/protocol.js").ModelInfo | null} */
   model = null;
-  /** @type {import("../net/types.js").Stats | null} */
+  /** @type {import("../net/protocol.js").Stats | null} */
   stats = null;
   /** @type {{garment: string, ms: number | null} | null} */
   lastSwitch = null;
   onstate = (/** @type {SessionState} */ _state) => {};
   #loaded = false;
-  /** @type {import("../net/types.js").Welcome | null} */
+  /** @type {import("../net/protocol.js").Welcome | null} */
   #welcome = null;
   /** @type {{garment: Garment | null, person: PersonInfo | null}} what is wished for, shown or not */
   #wish = { garment: null, person: null };
@@ -34,10 +43,10 @@ export class Controller {
   #parts;
   #announcements;
 
-  /** @param {{connection: any, receiver: any, stage: any, rack: any, people: any, prompt: any, timing: any}} parts */
+  /** @param {Parts} parts */
   constructor(parts) {
     this.#parts = parts;
-    this.#announcements = new Announcements(parts);
+    this.#announcements = parts.announcements;
   }
 
   // -- controls -------------------------------------------------------------------------------------------------------
@@ -49,7 +58,7 @@ export class Controller {
     this.#wish.garment = garment;
     rack.setNext(garment.id);
     stage.caption("next", garment.name);
-    this.#control("wear", garment, { garment: garment.id }, start);
+    this.#control("wear", garment, (id) => ({ type: "wear", id, garment: garment.id }), start);
   }
 
   /** @param {PersonInfo} person @param {number} start */
@@ -60,19 +69,19 @@ export class Controller {
     people.setNext(person.id);
     stage.caption("next", person.name);
     if (!stage.drawn) stage.still(person);
-    this.#control("person", person, { person: person.id }, start);
+    this.#control("person", person, (id) => ({ type: "person", id, person: person.id }), start);
   }
 
   /** @param {string} prompt @param {number} start */
   say(prompt, start) {
-    this.#control("say", prompt, { prompt }, start);
+    this.#control("say", prompt, (id) => ({ type: "say", id, prompt }), start);
   }
 
   /** @param {number} start */
   take(start) {
     if (!this.#running) return;
     this.#parts.stage.caption("next", `Take ${this.#announcements.take + 1}`);
-    this.#control("take", null, { seed: drawSeed() }, start);
+    this.#control("take", null, (id) => ({ type: "take", id, seed: drawSeed() }), start);
   }
 
   /** @param {Upload} upload @param {string} name @param {number} start */
@@ -91,7 +100,7 @@ export class Controller {
 
   /** Times to tell the server. */
   times() {
-    return this.#switches.take();
+    return this.#switches.drain();
   }
 
   /** Something but speed makes what is under way take longer. */
@@ -104,15 +113,16 @@ export class Controller {
   }
 
   /**
-   * @param {import("./switches.js").ControlKind} kind
-   * @param {any} target
-   * @param {object} fields
+   * @template {import("./switches.js").ControlKind} Kind
+   * @param {Kind} kind
+   * @param {import("./switches.js").Targets[Kind]} target
+   * @param {(id: number) => import("../net/protocol.js").FromViewer} message
    * @param {number} start
    */
-  #control(kind, target, fields, start) {
+  #control(kind, target, message, start) {
     const pending = this.#switches.begin(kind, target, start, this.state !== "live" || document.hidden);
     // Without a session the wish waits: it goes out with `open`, or once the socket is back.
-    if (this.#running) this.#parts.connection.send({ type: kind, id: pending.id, ...fields });
+    if (this.#running) this.#parts.connection.send(message(pending.id));
   }
 
   // -- from the server ------------------------------------------------------------------------------------------------
@@ -128,7 +138,7 @@ export class Controller {
     if (this.#welcome) this.#begin(this.#welcome);
   }
 
-  /** @param {import("../net/types.js").Welcome} welcome */
+  /** @param {import("../net/protocol.js").Welcome} welcome */
   welcome(welcome) {
     this.model = welcome.model;
     this.#welcome = welcome;
@@ -136,7 +146,7 @@ export class Controller {
     if (this.#loaded) this.#begin(welcome);
   }
 
-  /** @param {import("../net/types.js").Welcome} welcome */
+  /** @param {import("../net/protocol.js").Welcome} welcome */
   #begin(welcome) {
     this.#welcome = null;
     this.#change(welcome.state);
@@ -163,7 +173,7 @@ export class Controller {
     this.#change("opening"); // ahead of the server's word: a click in between is sent, not lost
   }
 
-  /** The same session at a new socket. @param {import("../net/types.js").Welcome} welcome */
+  /** The same session at a new socket. @param {import("../net/protocol.js").Welcome} welcome */
   #goOn(welcome) {
     const { connection, rack, people, prompt, stage } = this.#parts;
     const { wearing, person } = welcome;
@@ -197,7 +207,7 @@ export class Controller {
     if (this.#wish.garment?.own) this.#wish.garment = rack.first;
     if (this.#wish.person?.own) this.#wish.person = people.first;
     const more = had ? " Your own pictures went with it; add them again to use them." : "";
-    if (had || this.#parts.stage.drawn) toast(`The session had ended; a new one has begun.${more}`);
+    if (had || this.#parts.stage.drawn) this.#parts.notify(`The session had ended; a new one has begun.${more}`, "plain");
   }
 
   /** The socket is gone, or not there yet. */
@@ -213,7 +223,7 @@ export class Controller {
     this.#change(state);
   }
 
-  /** @param {import("../net/types.js").Accepted} message */
+  /** @param {import("../net/protocol.js").Accepted} message */
   accepted(message) {
     this.#switches.accepted(message);
     if (message.seed !== null && message.seed !== undefined) {
@@ -222,7 +232,7 @@ export class Controller {
     }
   }
 
-  /** @param {import("../net/types.js").Trouble} trouble */
+  /** @param {import("../net/protocol.js").Trouble} trouble */
   trouble({ problem, fatal, id }) {
     if (fatal) return;
     const { rack, people, prompt, stage } = this.#parts;
@@ -235,12 +245,12 @@ export class Controller {
       people.setNext(null);
       this.#wish.person = people.find(people.on ?? "") ?? null;
     } else if (refused?.kind === "say") prompt.refused();
-    toast(sentence(problem.detail || problem.title), { tone: "bad" });
+    this.#parts.notify(problem.detail || problem.title, "bad");
   }
 
   // -- on the screen --------------------------------------------------------------------------------------------------
 
-  /** A frame has been drawn. @param {import("../net/types.js").FrameHeader} header @param {number} now */
+  /** A frame has been drawn. @param {import("../net/header.js").FrameHeader} header @param {number} now */
   displayed(header, now) {
     const news = this.#switches.displayed(header.obeys, now);
     if (this.#first) this.#announcements.opened(this.#waits);

@@ -5,50 +5,42 @@
  */
 
 /**
- * @param {Storage} store
+ * @param {() => Storage} area
  * @param {string} key
+ * @returns {any} what was stored; null where there is nothing
  */
-function read(store, key) {
+function read(area, key) {
   try {
-    return JSON.parse(store.getItem(`quickchange.${key}`) ?? "null");
+    return JSON.parse(area().getItem(`quickchange.${key}`) ?? "null");
   } catch {
     return null;
   }
 }
 
 /**
- * @param {Storage} store
+ * @param {() => Storage} area
  * @param {string} key
- * @param {any} value
+ * @param {unknown} value
  */
-function write(store, key, value) {
+function write(area, key, value) {
   try {
-    if (value === null) store.removeItem(`quickchange.${key}`);
-    else store.setItem(`quickchange.${key}`, JSON.stringify(value));
+    if (value === null) area().removeItem(`quickchange.${key}`);
+    else area().setItem(`quickchange.${key}`, JSON.stringify(value));
   } catch {
     // private mode or full: see above
   }
 }
 
-/** @param {"session" | "localStorage"} kind */
-const area = (kind) => {
-  try {
-    return kind === "session" ? sessionStorage : localStorage;
-  } catch {
-    return /** @type {any} */ (undefined);
-  }
-};
-
-export const tab = {
+/**
+ * A store on top of the browser's. `area` may throw: asking for a forbidden storage already does.
+ * @param {() => Storage} area
+ */
+const store = (area) => ({
   /** @param {string} key */
-  get: (key) => read(area("session"), key),
-  /** @param {string} key @param {any} value */
-  set: (key, value) => write(area("session"), key, value),
-};
+  get: (key) => read(area, key),
+  /** @param {string} key @param {unknown} value null removes it */
+  set: (key, value) => write(area, key, value),
+});
 
-export const browser = {
-  /** @param {string} key */
-  get: (key) => read(area("localStorage"), key),
-  /** @param {string} key @param {any} value */
-  set: (key, value) => write(area("localStorage"), key, value),
-};
+export const tab = store(() => sessionStorage);
+export const browser = store(() => localStorage);

@@ -5,8 +5,10 @@
  * has stretched says nothing about speed and is not told.
  *
  * @typedef {"wear" | "say" | "person" | "take"} ControlKind
- * @typedef {{id: number, kind: ControlKind, target: any, start: number, sequence: number | null,
- *   stretched: boolean}} Pending
+ * @typedef {{wear: import("../net/api.js").Garment, say: string, person: import("../net/api.js").PersonInfo, take: null}} Targets
+ * @typedef {{[Kind in ControlKind]: {id: number, kind: Kind, target: Targets[Kind], start: number,
+ *   sequence: number | null, stretched: boolean}}[ControlKind]} Pending
+ * @typedef {import("../net/protocol.js").FromViewer} FromViewer
  */
 export class Switches {
   /** @type {Map<ControlKind, Pending>} */
@@ -23,13 +25,14 @@ export class Switches {
   }
 
   /**
-   * @param {ControlKind} kind
-   * @param {any} target
+   * @template {ControlKind} Kind
+   * @param {Kind} kind
+   * @param {Targets[Kind]} target
    * @param {number} start time of the click, on performance.now()'s clock
    * @param {boolean} stretched known from the start, e.g. because the stream is paused
    */
   begin(kind, target, start, stretched) {
-    const pending = { id: ++this.#id, kind, target, start, sequence: null, stretched };
+    const pending = /** @type {Pending} */ ({ id: ++this.#id, kind, target, start, sequence: null, stretched });
     this.#pending.set(kind, pending);
     return pending;
   }
@@ -39,7 +42,7 @@ export class Switches {
     return this.#pending.get(kind) ?? null;
   }
 
-  /** @param {import("../net/types.js").Accepted} message */
+  /** @param {import("../net/protocol.js").Accepted} message */
   accepted(message) {
     for (const pending of this.#pending.values()) {
       if (pending.id === message.id) this.settle(pending, message.sequence);
@@ -73,20 +76,25 @@ export class Switches {
 
   /**
    * The same session at a new socket. What it has taken in is settled with its last sequence id.
-   * @param {import("../net/types.js").Welcome} welcome
-   * @returns {object[]} what has to be said again
+   * @param {import("../net/protocol.js").Welcome} welcome
+   * @returns {FromViewer[]} what has to be said again
    */
   resumed(welcome) {
+    /** @type {FromViewer[]} */
     const again = [];
     for (const pending of this.#pending.values()) {
       if (pending.sequence !== null) continue;
-      const { kind, id, target } = pending;
-      const known = { wear: welcome.wearing, person: welcome.person, say: welcome.prompt, take: null }[kind];
-      // Whether a take has arrived is not known, and nobody waits for one: it is let go.
-      if (kind === "take") this.#pending.delete(kind);
-      else if (known === (target.id ?? target)) this.settle(pending, welcome.sequence);
-      else if (kind === "say") again.push({ type: kind, id, prompt: target });
-      else again.push({ type: kind, id, [kind === "wear" ? "garment" : "person"]: target.id });
+      const { id } = pending;
+      if (pending.kind === "take") {
+        this.#pending.delete("take"); // the server does not say whether it has arrived, and nobody waits for it
+      } else if (pending.kind === "say") {
+        if (welcome.prompt === pending.target) this.settle(pending, welcome.sequence);
+        else again.push({ type: "say", id, prompt: pending.target });
+      } else if (pending.kind === "wear") {
+        if (welcome.wearing === pending.target.id) this.settle(pending, welcome.sequence);
+        else again.push({ type: "wear", id, garment: pending.target.id });
+      } else if (welcome.person === pending.target.id) this.settle(pending, welcome.sequence);
+      else again.push({ type: "person", id, person: pending.target.id });
     }
     return again;
   }
@@ -119,7 +127,7 @@ export class Switches {
   }
 
   /** Times that have not been told yet; they are then. */
-  take() {
+  drain() {
     const told = this.#untold.splice(0, 16);
     return told.map(({ sequence, ms }) => ({ sequence, ms: Math.min(600_000, Math.round(ms * 10) / 10) }));
   }

@@ -1,13 +1,16 @@
 // @ts-check
 /** What has come onto the screen, told everywhere at once: tiles, label on the picture, figure, screen reader. */
-import { milliseconds } from "./dom.js";
+import { milliseconds } from "./text.js";
 import { announce } from "./toast.js";
 
 export class Announcements {
   #parts;
   take = 1;
 
-  /** @param {{stage: any, rack: any, people: any, prompt: any, timing: any}} parts */
+  /**
+   * @param {{stage: import("./stage.js").Stage, rack: import("./rack.js").Rack, people: import("./people.js").People,
+   *   prompt: import("./prompt.js").Prompt, timing: import("./timing.js").Timing}} parts
+   */
   constructor(parts) {
     this.#parts = parts;
   }
@@ -18,9 +21,10 @@ export class Announcements {
    * @param {number | null} ms null where the time says nothing
    * @param {boolean} more whether another garment or person is on its way
    */
-  inForce({ kind, target }, ms, more) {
+  inForce(done, ms, more) {
     const { rack, people, prompt, stage, timing } = this.#parts;
-    const name = target?.name ?? (kind === "take" ? `Take ${this.take}` : "Direction");
+    const { kind, target } = done;
+    const name = kind === "take" ? `Take ${this.take}` : kind === "say" ? "Direction" : target.name;
     const time = ms === null ? "" : milliseconds(ms);
     if (kind === "wear") rack.setOn(target.id, ms);
     else if (kind === "person") people.setOn(target.id);

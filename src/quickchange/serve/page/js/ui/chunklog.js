@@ -7,7 +7,7 @@ const LINES = 6;
 
 const SWITCHING = ["refresh", "disentangle", "withdraw"];
 
-/** Whether a chunk began with a change of garment or person. @param {import("../net/types.js").CacheMessage} message */
+/** Whether a chunk began with a change of garment or person. @param {import("../net/protocol.js").Cache} message */
 export function isSwitch(message) {
   return message.steps.some((step) => SWITCHING.includes(step.move));
 }
@@ -16,10 +16,10 @@ export class ChunkLog {
   #bars = byId("chunk-bars");
   #lines = byId("chunk-lines");
   #evicted = 0;
-  /** @type {number[]} */
-  #times = [];
+  /** @type {{bar: HTMLElement, ms: number}[]} */
+  #chunks = [];
 
-  /** @param {import("../net/types.js").CacheMessage} message */
+  /** @param {import("../net/protocol.js").Cache} message */
   add(message) {
     const last = message.steps[message.steps.length - 1];
     const switching = isSwitch(message);
@@ -30,15 +30,10 @@ export class ChunkLog {
     bar.dataset.switch = String(switching);
     bar.dataset.shade = String(last.segment % 2);
     this.#bars.append(bar);
-    this.#times.push(message.milliseconds);
-    while (this.#bars.children.length > BARS) {
-      this.#bars.firstElementChild?.remove();
-      this.#times.shift();
-    }
-    const longest = Math.max(...this.#times);
-    [...this.#bars.children].forEach((each, index) => {
-      each.style.height = `${Math.max(4, (this.#times[index] / longest) * 100)}%`;
-    });
+    this.#chunks.push({ bar, ms: message.milliseconds });
+    while (this.#chunks.length > BARS) this.#chunks.shift()?.bar.remove();
+    const longest = Math.max(...this.#chunks.map((chunk) => chunk.ms));
+    for (const chunk of this.#chunks) chunk.bar.style.height = `${Math.max(4, (chunk.ms / longest) * 100)}%`;
     setText(byId("bars-note"), `Time of each chunk; the longest bar is ${Math.round(longest)} ms`);
 
     const cells = [`${message.frame}`, `${last.segment}`, `${message.obeys}`, `${ms} ms`].map((text) => el("td", {}, text));

@@ -1,14 +1,15 @@
 // @ts-check
 /** The buttons under the picture. They show what the server says, not what was clicked. */
 import * as api from "../net/api.js";
-import { byId, clockTime, el, icon, setText } from "./dom.js";
+import { byId, el, icon, inside, setText } from "./dom.js";
+import { clockTime, errorText } from "./text.js";
 import { announce, toast } from "./toast.js";
 
 export class Controls {
-  #pause = byId("pause");
-  #take = byId("take");
-  #snapshot = byId("snapshot");
-  #record = byId("record");
+  #pause = byId("pause", HTMLButtonElement);
+  #take = byId("take", HTMLButtonElement);
+  #snapshot = byId("snapshot", HTMLButtonElement);
+  #record = byId("record", HTMLButtonElement);
   #fullscreen = byId("fullscreen");
   #timer = 0;
   #recordedSince = 0;
@@ -17,7 +18,7 @@ export class Controls {
   #hooks;
 
   /**
-   * @param {{send(message: object): boolean, take(start: number): void, session(): string | null,
+   * @param {{send(message: import("../net/protocol.js").FromViewer): boolean, take(start: number): void, session(): string | null,
    *   frame(): number | null, flash(): void}} hooks
    */
   constructor(hooks) {
@@ -31,7 +32,7 @@ export class Controls {
     document.addEventListener("fullscreenchange", () => {
       const on = Boolean(document.fullscreenElement);
       this.#fullscreen.setAttribute("aria-pressed", String(on));
-      this.#fullscreen.querySelector("use").setAttribute("href", on ? "#i-shrink" : "#i-expand");
+      inside(this.#fullscreen, "use").setAttribute("href", on ? "#i-shrink" : "#i-expand");
     });
   }
 
@@ -43,7 +44,7 @@ export class Controls {
     this.#take.disabled = !(running || (online && state === "opening"));
     this.#pause.setAttribute("aria-pressed", String(this.paused));
     setText(this.#pause.querySelector(".label"), this.paused ? "Go on" : "Pause");
-    this.#pause.querySelector("use").setAttribute("href", this.paused ? "#i-play" : "#i-pause");
+    inside(this.#pause, "use").setAttribute("href", this.paused ? "#i-play" : "#i-pause");
   }
 
   togglePause() {
@@ -71,11 +72,11 @@ export class Controls {
       save(await api.snapshot(session, frame), `quickchange-${frame}.png`);
       announce("Snapshot saved");
     } catch (error) {
-      toast(`No snapshot: ${error instanceof Error ? error.message : error}`, { tone: "bad" });
+      toast(`The snapshot failed. ${errorText(error)}`, { tone: "bad" });
     }
   }
 
-  /** @param {import("../net/types.js").Recording} message */
+  /** @param {import("../net/protocol.js").Recording} message */
   recorded(message) {
     const ended = this.recording && !message.on;
     this.recording = message.on;

@@ -4,29 +4,57 @@
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * The element with this id; it is in index.html, so its absence is a bug and said so.
+ * The element with this id and of this class. index.html has it; an error says so where it does not.
+ * @template {HTMLElement} [T=HTMLElement]
  * @param {string} id
- * @returns {any}
+ * @param {{new (): T, name: string}} [type]
+ * @returns {T}
  */
-export function byId(id) {
+export function byId(id, type) {
   const found = document.getElementById(id);
-  if (!found) throw new Error(`index.html has no #${id}`);
-  return found;
+  if (!found || !(found instanceof (type ?? HTMLElement))) {
+    throw new Error(`index.html has no ${type?.name ?? "element"} #${id}`);
+  }
+  return /** @type {T} */ (found);
+}
+
+/**
+ * The first element inside `parent` that fits the selector. Its absence is a bug.
+ * @template {Element} [T=HTMLElement]
+ * @param {Element} parent
+ * @param {string} selector
+ * @returns {T}
+ */
+export function inside(parent, selector) {
+  const found = parent.querySelector(selector);
+  if (!found) throw new Error(`#${parent.id} has no ${selector}`);
+  return /** @type {T} */ (found);
+}
+
+/**
+ * All HTML elements inside `parent` that fit the selector.
+ * @param {Element} parent
+ * @param {string} selector
+ * @returns {HTMLElement[]}
+ */
+export function all(parent, selector) {
+  return [...parent.querySelectorAll(selector)].filter((found) => found instanceof HTMLElement);
 }
 
 /**
  * A new element. Props whose name starts with "data-" or "aria-", and `role`, become attributes, the others properties.
- * @param {string} tag
- * @param {Record<string, any>} [props]
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, unknown>} [props]
  * @param {...(Node | string | null)} children
- * @returns {any}
+ * @returns {HTMLElementTagNameMap[Tag]}
  */
 export function el(tag, props = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
     if (value === null || value === undefined) continue;
     if (name.includes("-") || name === "role" || name === "for") node.setAttribute(name, String(value));
-    else /** @type {any} */ (node)[name] = value;
+    else Reflect.set(node, name, value);
   }
   node.append(...children.filter((child) => child !== null));
   return node;
@@ -58,29 +86,11 @@ export function seam() {
 
 /**
  * Sets text only where it differs: a live region or a selection is not disturbed for nothing.
- * @param {Node} node
+ * @param {Node | null} node
  * @param {string} text
  */
 export function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
-
-/** @param {number} ms */
-export function milliseconds(ms) {
-  return ms < 9995 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
-}
-
-/** @param {number} seconds */
-export function clockTime(seconds) {
-  const whole = Math.floor(seconds);
-  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
-}
-
-/** The server's words as a sentence of this page. @param {string} text */
-export function sentence(text) {
-  const trimmed = text.trim();
-  if (!trimmed) return "";
-  return trimmed[0].toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? "" : ".");
+  if (node && node.textContent !== text) node.textContent = text;
 }
 
 export const reducedMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -2,7 +2,7 @@
 /** The KV cache as a strip of film: one cell per slot, redrawn in place so that changes can be animated by CSS. */
 import { byId, el, icon, setText } from "./dom.js";
 
-/** @typedef {import("../net/types.js").CacheEntry} CacheEntry */
+/** @typedef {import("../net/protocol.js").CacheEntry} CacheEntry */
 
 const LETTERS = { reference: "ref", garment: "gar", history: "" };
 const STATES = {

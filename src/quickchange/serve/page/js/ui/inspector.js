@@ -7,8 +7,8 @@ import { byId, el, reducedMotion, setText } from "./dom.js";
 import { Filmstrip } from "./filmstrip.js";
 import { ChunkLog, isSwitch } from "./chunklog.js";
 
-/** @typedef {import("../net/types.js").CacheMessage} CacheMessage */
-/** @typedef {import("../net/types.js").CacheStep} CacheStep */
+/** @typedef {import("../net/protocol.js").Cache} CacheMessage */
+/** @typedef {import("../net/protocol.js").CacheStep} CacheStep */
 
 const STEP_MS = 350;
 const HURRIED_MS = 110; // while another switch waits: the drawer stays close to the picture
@@ -38,7 +38,7 @@ export class Inspector {
   open = false;
   #send;
 
-  /** @param {(message: object) => boolean} send */
+  /** @param {(message: import("../net/protocol.js").FromViewer) => boolean} send */
   constructor(send) {
     this.#send = send;
     this.#toggle.addEventListener("click", () => this.toggle());
@@ -113,7 +113,7 @@ export class Inspector {
 
 /** The state in words, for those who cannot see the strip. @param {CacheMessage} message @param {CacheStep} step */
 function describe(message, step) {
-  const count = (/** @type {(entry: import("../net/types.js").CacheEntry) => boolean} */ test) => step.entries.filter(test).length;
+  const count = (/** @type {(entry: import("../net/protocol.js").CacheEntry) => boolean} */ test) => step.entries.filter(test).length;
   const [r, g, t] = step.versions;
   const states = ["live", "stale", "withdrawn", "writing"]
     .map((state) => [count((entry) => entry.thread === "history" && entry.state === state), state])

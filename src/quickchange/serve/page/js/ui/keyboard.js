@@ -9,7 +9,7 @@ const typing = (target) =>
 
 /** @param {Record<string, (event: KeyboardEvent) => void>} keys by KeyboardEvent.key, lower case; "digit" for 1 to 9 */
 export function startKeyboard(keys) {
-  const help = byId("help");
+  const help = byId("help", HTMLDialogElement);
   byId("help-close").addEventListener("click", () => help.close());
   byId("help-open").addEventListener("click", () => help.showModal());
 

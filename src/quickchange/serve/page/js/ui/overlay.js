@@ -3,7 +3,8 @@
  * What lies over the picture when it does not move, and the small light in the header: one place that turns phase and
  * state into words. The picture beneath stays visible.
  */
-import { byId, icon, sentence, setText } from "./dom.js";
+import { byId, icon, setText } from "./dom.js";
+import { sentence } from "./text.js";
 import { announce } from "./toast.js";
 
 /** @typedef {import("../net/connection.js").Phase} Phase */
@@ -21,7 +22,7 @@ export class Overlay {
   #since = performance.now();
   #said = "";
   #acts;
-  /** @type {{phase: Phase, state: string, problem: import("../net/types.js").Problem | null}} */
+  /** @type {{phase: Phase, state: string, problem: import("../net/protocol.js").Problem | null}} */
   #now = {
     phase: { name: "connecting", title: "", detail: "", retryAt: null, attempt: 0 },
     state: "new",
@@ -35,7 +36,7 @@ export class Overlay {
     setInterval(() => this.#now.phase.name !== "online" && this.show(), 500); // countdowns and "for 12 s"
   }
 
-  /** @param {Partial<{phase: Phase, state: string, problem: import("../net/types.js").Problem | null}>} [change] */
+  /** @param {Partial<{phase: Phase, state: string, problem: import("../net/protocol.js").Problem | null}>} [change] */
   show(change = {}) {
     if (change.phase && change.phase.name !== this.#now.phase.name) this.#since = performance.now();
     Object.assign(this.#now, change);

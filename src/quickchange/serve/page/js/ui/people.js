@@ -1,9 +1,9 @@
 // @ts-check
 /** Who is on stage: bundled people, one's own pictures. */
 import { Choices } from "./choices.js";
-import { byId, el, icon, seam } from "./dom.js";
+import { all, byId, el, icon, seam } from "./dom.js";
 
-/** @typedef {import("../net/types.js").PersonInfo} PersonInfo */
+/** @typedef {import("../net/api.js").PersonInfo} PersonInfo */
 
 /** @extends {Choices<PersonInfo>} */
 export class People extends Choices {
@@ -43,13 +43,13 @@ export class People extends Choices {
 
   /** @override @protected */
   mark() {
-    for (const tile of this.#box.querySelectorAll("[data-person-id]")) {
+    for (const tile of all(this.#box, "[data-person-id]")) {
       const id = tile.dataset.personId;
       const state = this.stateOf(id);
       tile.dataset.state = state;
       tile.setAttribute("aria-pressed", String(state === "on"));
       const words = state === "idle" ? "" : state === "next" ? ", next" : ", on stage";
-      tile.setAttribute("aria-label", `${this.find(id)?.name}${words}`);
+      tile.setAttribute("aria-label", `${this.find(id ?? "")?.name}${words}`);
     }
   }
 }

@@ -1,14 +1,14 @@
 // @ts-check
 /** One line of direction; Enter sends it, and a word says when the picture follows. */
-import { byId, milliseconds, setText } from "./dom.js";
+import { byId, setText } from "./dom.js";
+import { milliseconds } from "./text.js";
 
 export const DEFAULT_PROMPT = "The person slowly turns slightly to the right.";
 
 export class Prompt {
-  /** @type {HTMLTextAreaElement} */
-  #input = byId("prompt");
+  #input = byId("prompt", HTMLTextAreaElement);
   #state = byId("prompt-state");
-  #send = byId("prompt-send");
+  #send = byId("prompt-send", HTMLButtonElement);
   #inForce = DEFAULT_PROMPT;
   #onsay;
 

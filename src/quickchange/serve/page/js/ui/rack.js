@@ -3,11 +3,12 @@
  * The rack: garments in groups, numbered for the keyboard. A tile is idle, next (asked for) or on (seen on the screen).
  */
 import { Choices } from "./choices.js";
-import { byId, el, icon, milliseconds, reducedMotion, seam } from "./dom.js";
+import { all, byId, el, icon, inside, reducedMotion, seam } from "./dom.js";
+import { milliseconds } from "./text.js";
 
-/** @typedef {import("../net/types.js").Garment} Garment */
+/** @typedef {import("../net/api.js").Garment} Garment */
 
-/** @type {[import("../net/types.js").Kind, string, string, string][]} */
+/** @type {[import("../net/api.js").Kind, string, string, string][]} */
 const GROUPS = [
   ["top", "Tops", "tops", "A shirt or a jumper"],
   ["bottom", "Bottoms", "bottoms", "Trousers or a skirt"],
@@ -95,7 +96,7 @@ export class Rack extends Choices {
     });
     this.#box.replaceChildren(...groups);
     this.mark();
-    if (held) this.#box.querySelector(`[data-garment-id="${CSS.escape(held)}"]`)?.focus();
+    if (held) all(this.#box, `[data-garment-id="${CSS.escape(held)}"]`)[0]?.focus();
   }
 
   /** @param {string} plural */
@@ -130,14 +131,14 @@ export class Rack extends Choices {
 
   /** @override @protected */
   mark() {
-    for (const tile of this.#box.querySelectorAll("[data-garment-id]")) {
+    for (const tile of all(this.#box, "[data-garment-id]")) {
       const id = tile.dataset.garmentId;
-      const garment = this.find(id);
+      const garment = this.find(id ?? "");
       const state = this.stateOf(id);
       tile.dataset.state = state;
       tile.setAttribute("aria-pressed", String(state === "on"));
       const tag = state === "next" ? "next" : this.#ms === null ? "on" : `on · ${milliseconds(this.#ms)}`;
-      tile.querySelector(".tile-tag").textContent = state === "idle" ? "" : tag;
+      inside(tile, ".tile-tag").textContent = state === "idle" ? "" : tag;
       const words = state === "idle" ? "" : state === "next" ? ", next" : ", on";
       tile.setAttribute("aria-label", `${garment?.name}${garment?.own ? ", yours" : ""}${words}`);
     }

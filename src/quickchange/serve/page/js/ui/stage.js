@@ -9,10 +9,9 @@ const MARGIN = 10; // around the picture, for the viewfinder's corners; the same
 export class Stage {
   #area = byId("stage-area");
   #frame = byId("frame");
-  #still = byId("still");
+  #still = byId("still", HTMLImageElement);
   #caption = byId("caption");
-  /** @type {HTMLCanvasElement} */
-  #canvas = byId("stage");
+  #canvas = byId("stage", HTMLCanvasElement);
   #context = /** @type {CanvasRenderingContext2D} */ (this.#canvas.getContext("2d", { alpha: false }));
   // The last picture in its own size, to draw again when the window changes: a frozen picture stays sharp.
   #last = document.createElement("canvas");
@@ -27,7 +26,7 @@ export class Stage {
     this.#fit();
   }
 
-  /** @param {import("../net/types.js").ModelInfo} model */
+  /** @param {import("../net/protocol.js").ModelInfo} model */
   shape(model) {
     this.#aspect = model.width / model.height;
     this.#fit();

@@ -1,6 +1,7 @@
 // @ts-check
 /** The quiet line of numbers at the foot. Frames shown are counted by this page; the rest is what the server says. */
-import { byId, milliseconds, setText } from "./dom.js";
+import { byId, setText } from "./dom.js";
+import { milliseconds } from "./text.js";
 
 const CODECS = { h264: "H.264", vp8: "VP8", jpeg: "JPEG" };
 
@@ -10,7 +11,7 @@ export class Status {
     setText(byId(`stat-${name}`), value);
   }
 
-  /** @param {import("../net/types.js").ModelInfo} model */
+  /** @param {import("../net/protocol.js").ModelInfo} model */
   model(model) {
     this.#set("model", model.name);
     byId("stat-model").title = `on ${model.device}`;
@@ -21,7 +22,7 @@ export class Status {
     );
   }
 
-  /** @param {import("../net/types.js").Video} video @param {import("../net/types.js").ModelInfo | null} model */
+  /** @param {import("../net/protocol.js").Video} video @param {import("../net/protocol.js").ModelInfo | null} model */
   video(video, model) {
     const size = model ? `${model.width}×${model.height}` : `${video.width}×${video.height}`;
     this.#set("size", `${size} · ${CODECS[video.codec]}`);
@@ -33,7 +34,7 @@ export class Status {
     this.#set("shown", live ? shown.toFixed(1) : "–");
   }
 
-  /** @param {import("../net/types.js").Stats} stats @param {number} skipped frames that this page left out */
+  /** @param {import("../net/protocol.js").Stats} stats @param {number} skipped frames that this page left out */
   stats(stats, skipped) {
     this.#set("generated", stats.generated.toFixed(stats.generated < 100 ? 1 : 0));
     this.#set("buffer", milliseconds(stats.buffered_ms));

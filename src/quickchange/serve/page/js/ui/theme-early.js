@@ -2,7 +2,7 @@
 (function () {
   var chosen = null;
   try {
-    chosen = JSON.parse(localStorage.getItem("quickchange.theme"));
+    chosen = JSON.parse(localStorage.getItem("quickchange.theme") || "null");
   } catch (error) {
     // storage may be forbidden: the system's choice it is
   }

@@ -1,6 +1,6 @@
 // @ts-check
 /** Light and dark: the system's choice until the viewer makes one. */
-import { byId } from "./dom.js";
+import { byId, inside } from "./dom.js";
 import { browser } from "../state/storage.js";
 
 const root = document.documentElement;
@@ -12,7 +12,7 @@ function show() {
   const label = dark ? "Use light colours" : "Use dark colours";
   button.setAttribute("aria-label", label);
   button.title = label;
-  button.querySelector("use").setAttribute("href", dark ? "#i-sun" : "#i-moon");
+  inside(button, "use").setAttribute("href", dark ? "#i-sun" : "#i-moon");
 }
 
 export function toggleTheme() {

@@ -1,6 +1,7 @@
 // @ts-check
 /** From click to picture: the last time in large, the ones before as dots on one scale. */
-import { byId, el, milliseconds, setText } from "./dom.js";
+import { byId, el, setText } from "./dom.js";
+import { milliseconds } from "./text.js";
 
 const MOST = 24;
 const LEAST_SCALE_MS = 500;

@@ -5,23 +5,20 @@
  */
 import * as api from "../net/api.js";
 import { byId, setText } from "./dom.js";
+import { errorText } from "./text.js";
 import { toast } from "./toast.js";
 
-/** @typedef {import("../net/types.js").Upload} Upload */
+/** @typedef {import("../net/api.js").Upload} Upload */
 
 const LARGEST = 20 * 2 ** 20; // the server's default limit; it has the last word
 
-/** @param {unknown} error */
-const words = (error) => (error instanceof Error ? error.message : String(error));
-
 export class Uploads {
-  /** @type {HTMLDialogElement} */
-  #dialog = byId("upload-dialog");
-  #preview = byId("upload-preview");
+  #dialog = byId("upload-dialog", HTMLDialogElement);
+  #preview = byId("upload-preview", HTMLImageElement);
   #error = byId("upload-error");
   #verdict = byId("upload-verdict");
-  #wear = byId("upload-wear");
-  #whole = byId("upload-whole");
+  #wear = byId("upload-wear", HTMLButtonElement);
+  #whole = byId("upload-whole", HTMLInputElement);
   /** @type {File | Blob | null} */
   #file = null;
   /** @type {Upload | null} */
@@ -61,11 +58,13 @@ export class Uploads {
 
   /** @returns {HTMLInputElement[]} */
   get #kinds() {
-    return [...this.#dialog.querySelectorAll("input[name=kind]")];
+    return [...this.#dialog.querySelectorAll("input[name=kind]")].filter((radio) => radio instanceof HTMLInputElement);
   }
 
+  /** @returns {import("../net/api.js").Kind} */
   get #kind() {
-    return this.#kinds.find((radio) => radio.checked)?.value ?? "top";
+    const value = this.#kinds.find((radio) => radio.checked)?.value;
+    return value === "bottom" || value === "one-piece" ? value : "top";
   }
 
   /** Opens the file picker. @param {string} [kind] what to take it for */
@@ -114,7 +113,7 @@ export class Uploads {
       const upload = await api.upload(session, file, { role: "person" });
       this.#hooks.onperson(upload, nameOf(file, "Your picture"), performance.now());
     } catch (error) {
-      toast(words(error), { tone: "bad", stays: true });
+      toast(errorText(error), { tone: "bad", stays: true });
     } finally {
       done();
     }
@@ -140,7 +139,7 @@ export class Uploads {
       this.#wear.disabled = false;
       this.#wear.focus();
     } catch (error) {
-      if (!signal.aborted) this.#fail(words(error));
+      if (!signal.aborted) this.#fail(errorText(error));
     }
   }
 

@@ -2,10 +2,10 @@
 /**
  * Encoded pictures in, drawable pictures out: WebCodecs for H.264 and VP8, createImageBitmap for JPEG, one interface.
  *
- * @typedef {import("../net/types.js").FrameHeader} FrameHeader
- * @typedef {import("../net/types.js").Video} Video
+ * @typedef {import("../net/header.js").FrameHeader} FrameHeader
+ * @typedef {import("../net/protocol.js").Video} Video
  * @typedef {VideoFrame | ImageBitmap} Picture owned by whoever gets it, who has to close() it
- * @typedef {{push(header: FrameHeader, data: Uint8Array): void, close(): void}} Decoder
+ * @typedef {{push(header: FrameHeader, data: Uint8Array<ArrayBuffer>): void, close(): void}} Decoder
  * @typedef {{onpicture(picture: Picture, header: FrameHeader): void, onerror(error: Error): void,
  *   onneedkey(): void}} Listener
  */
@@ -14,9 +14,9 @@ const CANDIDATES = /** @type {const} */ ([["h264", "avc1.42E01F"], ["vp8", "vp8"
 const MOST_UNDECODED = 24; // a second behind: what is waiting would be shown too late anyway
 const KEY_EVERY_MS = 500;
 
-/** What this browser decodes, best first. JPEG always works. @returns {Promise<import("../net/types.js").Codec[]>} */
+/** What this browser decodes, best first. JPEG always works. @returns {Promise<import("../net/connection.js").Codec[]>} */
 export async function supportedCodecs() {
-  /** @type {import("../net/types.js").Codec[]} */
+  /** @type {import("../net/connection.js").Codec[]} */
   const found = [];
   // WebCodecs is only there in secure contexts: over plain HTTP from another host, JPEG it is.
   if (typeof VideoDecoder === "function") {
@@ -59,7 +59,7 @@ class StreamDecoder {
     this.#decoder.configure({ codec: video.decoder, optimizeForLatency: true });
   }
 
-  /** @param {FrameHeader} header @param {Uint8Array} data */
+  /** @param {FrameHeader} header @param {Uint8Array<ArrayBuffer>} data */
   push(header, data) {
     if (this.#decoder.state !== "configured") return;
     if (this.#decoder.decodeQueueSize > MOST_UNDECODED) this.#needKey = true;
@@ -108,11 +108,11 @@ class JpegDecoder {
     this.#listener = listener;
   }
 
-  /** @param {FrameHeader} header @param {Uint8Array} data */
+  /** @param {FrameHeader} header @param {Uint8Array<ArrayBuffer>} data */
   push(header, data) {
     if (this.#waiting > 4 && !header.cut) return; // every picture stands alone: leaving some out is free
     this.#waiting += 1;
-    const decoded = createImageBitmap(new Blob([/** @type {any} */ (data)], { type: "image/jpeg" }));
+    const decoded = createImageBitmap(new Blob([data], { type: "image/jpeg" }));
     decoded.catch(() => {}); // handled below, in order
     this.#last = this.#last.then(async () => {
       try {

@@ -3,7 +3,7 @@
  * From decoded pictures to the screen: a bounded jitter buffer, drawn by requestAnimationFrame, acknowledged as shown.
  * What counts as "shown" is the callback that draws it; where none runs (a hidden tab) nothing is acknowledged.
  *
- * @typedef {import("../net/types.js").FrameHeader} FrameHeader
+ * @typedef {import("../net/header.js").FrameHeader} FrameHeader
  * @typedef {import("./decoder.js").Picture} Picture
  */
 import { PlayoutClock } from "./clock.js";

@@ -5,7 +5,7 @@ import { unpack } from "../net/header.js";
 import { Player } from "./player.js";
 
 /** @typedef {import("./decoder.js").Decoder} Decoder */
-/** @typedef {import("../net/types.js").Video} Video */
+/** @typedef {import("../net/protocol.js").Video} Video */
 
 const MOST_ERRORS = 3;
 const FORGIVEN_MS = 15_000;
@@ -21,7 +21,7 @@ export class Receiver {
   #hooks;
 
   /**
-   * @param {{draw(picture: any): void, onshow(header: import("../net/types.js").FrameHeader, now: number): void,
+   * @param {{draw(picture: import("./decoder.js").Picture): void, onshow(header: import("../net/header.js").FrameHeader, now: number): void,
    *   onack(frame: number): void, onneedkey(): void, onbroken(): void}} hooks
    */
   constructor(hooks) {
