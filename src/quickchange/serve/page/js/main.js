@@ -1,112 +1,119 @@
 // @ts-check
 /** Puts the page together: who tells whom what. Everything else has one job and knows nothing of the others. */
-import * as api from "./api.js";
-import { Connection } from "./connection.js";
-import { Controls } from "./controls.js";
-import { Curtain } from "./curtain.js";
-import { supportedCodecs } from "./decoder.js";
-import { Director } from "./director.js";
-import { byId } from "./dom.js";
-import { startDrop } from "./drop.js";
-import { Inspector } from "./inspector.js";
-import { startKeyboard } from "./keyboard.js";
-import { People } from "./person.js";
-import { Prompt } from "./prompt.js";
-import { Rack } from "./rack.js";
-import { Receiver } from "./receiver.js";
-import { Stage } from "./stage.js";
-import { Status } from "./status.js";
-import { startTheme } from "./theme.js";
-import { Timing } from "./timing.js";
-import { dismissToast, startToasts, toast } from "./toast.js";
-import { Uploads } from "./upload.js";
+import * as api from "./net/api.js";
+import { Connection } from "./net/connection.js";
+import { Controller } from "./state/controller.js";
+import { tab } from "./state/storage.js";
+import { Announcements } from "./ui/announcements.js";
+import { Controls } from "./ui/controls.js";
+import { byId } from "./ui/dom.js";
+import { startDrop } from "./ui/drop.js";
+import { Inspector } from "./ui/inspector.js";
+import { startKeyboard } from "./ui/keyboard.js";
+import { Overlay } from "./ui/overlay.js";
+import { People } from "./ui/people.js";
+import { Prompt } from "./ui/prompt.js";
+import { Rack } from "./ui/rack.js";
+import { Stage } from "./ui/stage.js";
+import { Status } from "./ui/status.js";
+import { sentence } from "./ui/text.js";
+import { startTheme } from "./ui/theme.js";
+import { Timing } from "./ui/timing.js";
+import { dismissToast, startToasts, toast } from "./ui/toast.js";
+import { Uploads } from "./ui/upload.js";
+import { supportedCodecs } from "./video/decoder.js";
+import { Receiver } from "./video/receiver.js";
 
 startTheme();
 startToasts();
 
-const connection = new Connection(await supportedCodecs());
+const connection = new Connection(await supportedCodecs(), tab);
 const stage = new Stage();
 const status = new Status();
 const timing = new Timing();
 const rack = new Rack({
-  onpick: (garment, start) => director.wear(garment, start),
+  onpick: (garment, start) => controller.wear(garment, start),
   onadd: (kind) => uploads.choose(kind),
 });
 const people = new People({
-  onpick: (person, start) => director.person(person, start),
+  onpick: (person, start) => controller.person(person, start),
   onadd: () => uploads.choosePerson(),
 });
-const prompt = new Prompt((text, start) => director.say(text, start));
+const prompt = new Prompt((text, start) => controller.say(text, start));
 const receiver = new Receiver({
   draw: (picture) => stage.draw(picture),
-  onshow: (header, now) => director.displayed(header, now),
-  onack: (frame) => connection.send({ type: "ack", frame, switched: director.times() }),
+  onshow: (header, now) => controller.displayed(header, now),
+  onack: (frame) => connection.send({ type: "ack", frame, switched: controller.times() }),
   onneedkey: () => connection.send({ type: "keyframe" }),
   onbroken: () => {
     toast("The video decoder of this browser keeps failing; going on with still pictures (JPEG).");
     connection.fallBackToJpeg();
   },
 });
-const director = new Director({ connection, receiver, stage, rack, people, prompt, timing });
+const controller = new Controller({
+  connection, receiver, stage, rack, people, prompt,
+  announcements: new Announcements({ stage, rack, people, prompt, timing }),
+  notify: (text, tone) => void toast(sentence(text), { tone }),
+});
 const controls = new Controls({
   send: (message) => connection.send(message),
-  take: (start) => director.take(start),
+  take: (start) => controller.take(start),
   session: () => connection.token,
   frame: () => receiver.shown?.number ?? null,
   flash: () => stage.flash(),
 });
-const curtain = new Curtain({
+const overlay = new Overlay({
   resume: () => connection.send({ type: "resume" }),
   connect: () => connection.connect(),
   startOver: () => {
-    director.lost();
+    controller.lost();
     connection.startOver();
   },
   reload: () => location.reload(),
 });
 const inspector = new Inspector((message) => connection.send(message));
 const uploads = new Uploads({
-  trained: () => director.model?.kinds ?? [],
+  trained: () => controller.model?.kinds ?? [],
   session: () => (connection.online ? connection.token : null),
-  ongarment: (upload, name, start) => director.wearUpload(upload, name, start),
-  onperson: (upload, name, start) => director.personUpload(upload, name, start),
+  ongarment: (upload, name, start) => controller.wearUpload(upload, name, start),
+  onperson: (upload, name, start) => controller.personUpload(upload, name, start),
 });
 
 // -- what the server says ---------------------------------------------------------------------------------------------
 
 connection.on("phase", (phase) => {
-  if (phase.name !== "online") director.interrupted();
-  curtain.show({ phase });
-  controls.show(connection.online, director.state);
+  if (phase.name !== "online") controller.interrupted();
+  overlay.show({ phase });
+  controls.show(connection.online, controller.state);
 });
 connection.on("welcome", (welcome) => {
   status.model(welcome.model);
   stage.shape(welcome.model);
-  director.welcome(welcome);
+  controller.welcome(welcome);
   controls.recorded({ type: "recording", on: welcome.recording, url: null, seconds: 0 });
   connection.send({ type: "visible", visible: !document.hidden }); // a reload tells the old socket "hidden" on its way out
   inspector.welcome();
 });
-connection.on("lost", () => director.lost());
-connection.on("state", ({ state }) => director.changed(state));
-connection.on("accepted", (accepted) => director.accepted(accepted));
+connection.on("lost", () => controller.lost());
+connection.on("state", ({ state }) => controller.changed(state));
+connection.on("accepted", (accepted) => controller.accepted(accepted));
 connection.on("video", (video) => {
   receiver.describe(video);
-  status.video(video, director.model);
+  status.video(video, controller.model);
 });
 connection.on("stats", (stats) => {
   status.stats(stats, receiver.skipped);
-  director.stats = stats;
+  controller.stats = stats;
 });
 connection.on("cache", (message) => inspector.add(message));
 connection.on("recording", (message) => controls.recorded(message));
 connection.on("problem", (trouble) => {
-  director.trouble(trouble);
-  if (trouble.fatal) curtain.show({ problem: trouble.problem });
+  controller.trouble(trouble);
+  if (trouble.fatal) overlay.show({ problem: trouble.problem });
 });
 connection.on("frame", (data) => receiver.receive(data));
-director.onstate = (state) => {
-  curtain.show({ state, ...(state === "opening" ? { problem: null } : {}) });
+controller.onstate = (state) => {
+  overlay.show({ state, ...(state === "opening" ? { problem: null } : {}) });
   controls.show(connection.online, state);
 };
 
@@ -116,10 +123,10 @@ startDrop((file, role, kind) => uploads.take(file, role, kind));
 startKeyboard({
   digit: (event) => {
     const garment = rack.numbered(Number(event.key));
-    if (garment) director.wear(garment, event.timeStamp);
+    if (garment) controller.wear(garment, event.timeStamp);
   },
   " ": () => controls.togglePause(),
-  n: (event) => director.take(event.timeStamp),
+  n: (event) => controller.take(event.timeStamp),
   s: () => controls.snapshot(),
   r: () => controls.toggleRecord(),
   f: () => controls.toggleFullscreen(),
@@ -132,12 +139,12 @@ startKeyboard({
 byId("add-garment").addEventListener("click", () => uploads.choose());
 document.addEventListener("visibilitychange", () => {
   connection.send({ type: "visible", visible: !document.hidden });
-  director.stretched();
+  controller.stretched();
   receiver.rebase();
 });
 setInterval(() => {
-  status.shown(receiver.rate, director.state === "live" && connection.online);
-  connection.watch(director.state === "live" && !document.hidden);
+  status.shown(receiver.rate, controller.state === "live" && connection.online);
+  connection.watch(controller.state === "live" && !document.hidden);
 }, 1000);
 
 // Read only, for tests and engineers.
@@ -145,15 +152,15 @@ Object.defineProperty(window, "quickchange", {
   value: Object.freeze({
     state: () => ({
       connection: connection.phase.name,
-      sessionState: director.state,
+      sessionState: controller.state,
       codec: receiver.codec,
       frame: receiver.shown?.number ?? null,
       obeys: receiver.shown?.obeys ?? 0,
       shownFps: receiver.rate,
-      generatedFps: director.stats?.generated ?? null,
+      generatedFps: controller.stats?.generated ?? null,
       wearing: rack.on,
-      lastSwitch: director.lastSwitch,
-      dropped: (director.stats?.dropped ?? 0) + receiver.skipped,
+      lastSwitch: controller.lastSwitch,
+      dropped: (controller.stats?.dropped ?? 0) + receiver.skipped,
       resumed: connection.resumes,
       delayMs: receiver.delay,
     }),
@@ -161,7 +168,7 @@ Object.defineProperty(window, "quickchange", {
   }),
 });
 
-// -- curtain up -------------------------------------------------------------------------------------------------------
+// -- start -----------------------------------------------------------------------------------------------------------
 
 /** Garments and people, tried until they are there: without them there is nothing to open. */
 async function load() {
@@ -170,11 +177,11 @@ async function load() {
       const [garments, persons] = await Promise.all([api.garments(), api.people()]);
       rack.fill(garments);
       people.fill(persons);
-      director.loaded();
+      controller.loaded();
       return;
     } catch (error) {
       const problem = error instanceof api.ProblemError ? error.problem : null;
-      if (problem && (problem.status === 401 || problem.status === 403)) return; // the curtain says what to do
+      if (problem && (problem.status === 401 || problem.status === 403)) return; // the overlay says what to do
       await new Promise((resolve) => setTimeout(resolve, wait));
     }
   }
