@@ -77,7 +77,7 @@ def test_equals_diffusers_with_the_same_weights_and_per_token_timesteps() -> Non
 
 
 def naive_teacher_forcing_mask(frames: int, chunk: int, tokens: int) -> Tensor:
-    """METHOD section 4, spelled out token by token."""
+    """docs/method.md section 4, spelled out token by token."""
     length = (NUM_CONDITIONS + frames) * tokens
     mask = torch.zeros(2 * length, 2 * length, dtype=torch.bool)
     for row in range(2 * length):

@@ -2,8 +2,9 @@
 
 ``captions.json`` lies in the folder or beside it and maps the video's path below the folder to its two captions:
 ``{"a/x.mp4": {"dynamic": "...", "static": "..."}}``. A clip is the start of its video, since the video's first frame is
-the reference in other clothes (METHOD section 3); video and reference are scaled and cropped alike to the aspect bucket
-that loses least, the garment is padded on white (METHOD section 9), in the box where streams place theirs.
+the reference in other clothes (docs/method.md section 3); video and reference are scaled and cropped alike to the
+aspect bucket that loses least, the garment is padded on white (docs/method.md section 9), in the box where streams
+place theirs.
 
 A sample that cannot be used is left out, reported with the reason and counted; no other takes its place.
 """

@@ -42,7 +42,7 @@ GARMENT_KINDS: tuple[GarmentKind, ...] = get_args(GarmentKind)
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
-    """What a model streams; saved with it. Defaults are those of Wan2.2-TI2V-5B (METHOD section 2).
+    """What a model streams; saved with it. Defaults are those of Wan2.2-TI2V-5B (docs/method.md section 2).
 
     Attributes:
         width: pixels of a row.

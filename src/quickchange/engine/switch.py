@@ -1,9 +1,9 @@
-"""Training-free KV cache rescheduling: a switch is a list of moves (FashionChameleon section 3.4; METHOD section 6).
+"""Training-free KV cache rescheduling: a switch is a list of moves (docs/method.md section 6).
 
-The three moves of the paper are ``Refresh`` (a new garment), ``Withdraw`` (history that shows the old one leaves) and
-``Disentangle`` (the reference becomes the last generated frame, encoded alone). Reference and garment attend to each
-other, so both are computed in one ``Forward``, after which ``OpenSegment`` makes the cache look exactly like the start
-of a training clip. Ablation variants are other lists of the same moves, not flags inside them.
+The three moves of the paper (its section 3.4) are ``Refresh`` (a new garment), ``Withdraw`` (history that shows the old
+one leaves) and ``Disentangle`` (the reference becomes the last generated frame, encoded alone). Reference and garment
+attend to each other, so both are computed in one ``Forward``, after which ``OpenSegment`` makes the cache look exactly
+like the start of a training clip. Ablation variants are other lists of the same moves, not flags inside them.
 
 Order: first what is given anew, then what becomes of the history that this outdated, then the joint pass.
 """

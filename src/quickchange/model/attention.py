@@ -50,7 +50,7 @@ def chunk_causal_mask(frames: int, chunk: int, tokens: int) -> Tensor:
 
 
 def teacher_forcing_mask(frames: int, chunk: int, tokens: int) -> Tensor:
-    """In-context teacher forcing over [clean: ref | gar | video] [noisy: ref | gar | video] (METHOD section 4).
+    """In-context teacher forcing over [clean: ref | gar | video] [noisy: ref | gar | video] (docs/method.md section 4).
 
     Clean tokens are chunk-causal. Noisy conditions see only each other. A noisy chunk sees the *clean* conditions,
     *clean* earlier chunks and itself. bool [2L, 2L] with L = (2 + frames) * tokens.

@@ -1,7 +1,7 @@
 """Flow matching: the straight path between data and noise, and the few-step schedule that walks it back.
 
-Convention (METHOD of FashionChameleon, Wan): ``x_t = (1 - s) x0 + s noise`` with noise level ``s`` in [0, 1] and
-timestep ``t = 1000 s``; the network predicts the velocity ``v = noise - x0``, hence ``x0 = x_t - s v``.
+Convention (docs/method.md section 2): ``x_t = (1 - s) x0 + s noise`` with noise level ``s`` in [0, 1] and timestep
+``t = 1000 s``; the network predicts the velocity ``v = noise - x0``, hence ``x0 = x_t - s v``.
 """
 
 from __future__ import annotations

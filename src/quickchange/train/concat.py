@@ -1,4 +1,4 @@
-"""The channel-concatenation baseline that in-context conditioning is compared with (METHOD section 3).
+"""The channel-concatenation baseline that in-context conditioning is compared with (docs/method.md section 3).
 
 Reference and garment are not frames of the sequence: their latents are laid beside every video frame's latent along
 the channels, [video | reference | garment], which widens the patch embedding from C to 3C inputs. For the evidence

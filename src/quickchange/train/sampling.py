@@ -38,7 +38,7 @@ def bidirectional_velocity(
     conditions_BCFHW: Tensor,
     text: TextContext,
 ) -> Tensor:
-    """The teacher's velocity of a whole clip (METHOD section 3).
+    """The teacher's velocity of a whole clip (docs/method.md section 3).
 
     Args:
         network: in-context, or ``ConcatTransformer``. rotary: tables of its token grid.

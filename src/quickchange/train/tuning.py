@@ -1,4 +1,4 @@
-"""What of a trained network a teacher may change: all of it, its attention, or low-rank adapters (METHOD section 3).
+"""The trainable part of a network: all of it, its attention, or low-rank adapters (docs/method.md section 3).
 
 Adapters are peft's, put into our own modules in place. While they are there the network's parameter names are peft's
 (``to_q.base_layer.weight``, ``to_q.lora_A...``); ``merged`` gives the ordinary network of the same function.

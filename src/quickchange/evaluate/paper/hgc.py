@@ -1,4 +1,4 @@
-"""HGC-Bench: the paper's benchmark of 240 samples (METHOD section 8), streamed and judged.
+"""HGC-Bench: the paper's benchmark of 240 samples (docs/method.md section 8), streamed and judged.
 
 The public data set (huggingface.co/datasets/QuanjianSong/HGC-Bench) is a folder with
 
@@ -48,7 +48,7 @@ SAMPLES = 240
 FPS = Metric(name="fps", column="FPS", low=0, high=None, higher_is_better=True, source="wall clock, codec included")
 
 COLUMNS = ("ID (Cur)", "text (GME)", "Amp.", "Smooth", "VQ", "HGC", "LGC", "NTP", "FPS")
-# The paper's table, HGC-Bench, H200 (METHOD section 8).
+# The paper's table, HGC-Bench, H200 (docs/method.md section 8).
 PAPER: dict[str, tuple[float, ...]] = {
     "Qwen-Edit + Wan I2V (20B+5B)": (0.4094, 0.6741, 0.8636, 0.9898, 0.7482, 4.5417, 3.9167, 4.4583, 0.76),
     "VACE 14B": (0.2746, 0.6962, 0.4054, 0.9764, 0.7409, 4.3708, 3.5458, 4.6417, 0.23),

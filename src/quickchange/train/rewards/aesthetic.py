@@ -1,4 +1,4 @@
-"""The paper's reward: LAION's improved aesthetic predictor on CLIP ViT-L/14 image embeddings (METHOD section 5).
+"""The paper's reward: LAION's improved aesthetic predictor on CLIP ViT-L/14 embeddings (docs/method.md section 5).
 
 A folder of weights holds CLIP's vision tower as transformers saves it, and the head:
 

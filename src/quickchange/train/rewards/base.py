@@ -1,4 +1,4 @@
-"""What a reward is, and how its scores become weights of chunks (METHOD section 5)."""
+"""What a reward is, and how its scores become weights of chunks (docs/method.md section 5)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def chunk_scores(scores_BT: Tensor, chunk: int, temporal: int) -> Tensor:
 
 
 def chunk_weights(scores_BK: Tensor, tau: float) -> Tensor:
-    """Weight of every chunk: softmax(-R / tau) over chunks, times their number (mean 1); METHOD section 5.
+    """Weight of every chunk: softmax(-R / tau) over chunks, times their number (mean 1); docs/method.md section 5.
 
     Args:
         scores_BK: ``chunk_scores``. tau: temperature, > 0; smaller concentrates on the worst chunk.

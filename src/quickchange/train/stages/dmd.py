@@ -1,4 +1,4 @@
-"""Student stage 2: self-forcing distribution matching with reweighted gradients (METHOD section 5).
+"""Student stage 2: self-forcing distribution matching with reweighted gradients (docs/method.md section 5).
 
 The student streams its own clip chunk by chunk through the real cache, leaving every chunk at one random exit step.
 The gradient goes through that step only. It is recomputed for all chunks at once in the teacher-forcing layout with a
@@ -6,7 +6,7 @@ detached past, which equals the cached pass (tested) and costs one forward inste
 
 Rollouts may be longer than the training clips (option ``chunks``), so that the student meets its own late output.
 Teacher and critic know clips of the trained length only, so they judge one window of that length, at a random chunk.
-A window that is not the first is made the start of a clip much as a live switch makes one (METHOD section 6, move 3):
+A window that is not the first becomes the start of a clip, much as at a switch (docs/method.md section 6, move 3):
 the last frame of its first latent is decoded, encoded alone, and becomes both the reference and the first latent. Other
 than at a switch, that reference wears the target garment already.
 """

@@ -1,4 +1,4 @@
-"""Teacher stage: in-context, bidirectional flow matching on mismatched reference-garment pairs (METHOD section 3).
+"""Teacher stage: in-context, bidirectional flow matching on mismatched pairs (docs/method.md section 3).
 
 [reference | garment | noisy video] in one sequence; conditions at timestep 0, never noised, their outputs unused.
 """
@@ -43,7 +43,7 @@ class LatentStage(Stage):
 
     * ``drop``, ``drop_prompt``, ``drop_garment``: shares of samples without prompt and garment (0.1), without the
       prompt alone (0), without the garment alone (0), for guidance; guidance here leaves out both at once;
-    * ``static_share``: share of captions with the static part before the dynamic one (METHOD section 3);
+    * ``static_share``: share of captions with the static part before the dynamic one (docs/method.md section 3);
     * ``pairs``: "mismatched" (the reference wears another garment than the target) or, for comparison, "matched"
       (the reference is the video's own first frame and wears the target);
     * ``worn_share``: share of references that were coded twice (mismatched pairs only);

@@ -1,4 +1,4 @@
-"""Student stage 1: in-context teacher forcing (METHOD section 4).
+"""Student stage 1: in-context teacher forcing (docs/method.md section 4).
 
 A clean and a noisy copy of the clip in one sequence; every noisy chunk sees the clean past and is denoised at a level
 of its own. To make the student stand its own output, the clean past may carry a little noise (``history_noise``).

@@ -1,4 +1,4 @@
-"""The paper's own metrics (METHOD section 8), one judge per file, behind one interface.
+"""The paper's own metrics (docs/method.md section 8), one judge per file, behind one interface.
 
     judges, missing = open_judges(["arcface", "musiq", "amplitude"])
     judges[0].score(frames, reference, garment, prompt)       # {"identity": 0.41, "face_found": 1.0}

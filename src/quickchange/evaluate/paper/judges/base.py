@@ -1,4 +1,4 @@
-"""What a judge is: a measure of a generated video that needs weights or a service of its own (METHOD section 8).
+"""What a judge is: a measure of a generated video that needs its own weights or service (docs/method.md section 8).
 
 A judge never downloads anything. Weights lie below ``$QUICKCHANGE_WEIGHTS``; where they do not, opening the judge
 raises ``WeightsNotFoundError``, which says what is missing, where it is published and where to put it.

@@ -1,4 +1,4 @@
-"""HGC, LGC and NTP: grades from 1 to 5 that a vision-language model gives (METHOD section 8).
+"""HGC, LGC and NTP: grades from 1 to 5 that a vision-language model gives (docs/method.md section 8).
 
 The paper does not publish its prompt or its model, so figures compare only between runs with one model and this prompt
 (``vlm_prompt.txt``). The model sees the reference, the garment and a contact sheet of eight frames.
