@@ -34,8 +34,9 @@ from quickchange.parsing.reading import ATTRIBUTES
 from quickchange.serve.client import connect
 from quickchange.serve.protocol import messages as protocol
 from quickchange.train.config import StageConfig
-from quickchange.train.loop import Stage, step_generator
+from quickchange.train.loop import step_generator
 from quickchange.train.rewards.quality import QualityConfig, QualityScorer
+from quickchange.train.stage import Stage
 from quickchange.train.stages.parser import ParserStage
 from quickchange.train.stages.vae import CodecStage, start_from_components
 from serving import running

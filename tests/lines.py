@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from quickchange.train.config import StageConfig
-from quickchange.train.loop import Stage, train
+from quickchange.train.loop import train
+from quickchange.train.stage import Stage
 
 
 class Line(Stage):

@@ -18,8 +18,9 @@ import tiny
 from quickchange.data.latents import Latents
 from quickchange.train import distributed, logs
 from quickchange.train.config import StageConfig
-from quickchange.train.loop import Stage, train
+from quickchange.train.loop import train
 from quickchange.train.run import _exporter
+from quickchange.train.stage import Stage
 from quickchange.train.stages.dmd import DmdStage
 from quickchange.train.stages.sft import TeacherStage
 from quickchange.train.stages.teacher_forcing import TeacherForcingStage

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from experiments.quality_reward.degraded import Frames, WornFrames, aligned_error
 from quickchange.train.config import StageConfig
-from quickchange.train.loop import Stage
 from quickchange.train.plots import save_sheet
 from quickchange.train.rewards.quality import QualityScorer
+from quickchange.train.stage import Stage
 
 SCALE = 0.1  # of errors, where the squared loss turns linear
 RANK_MARGIN, RANK_WEIGHT = 0.02, 0.3  # score per chunk of depth; weight of the second loss

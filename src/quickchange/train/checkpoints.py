@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -19,9 +19,7 @@ from torch import Tensor
 from quickchange.files import save_safetensors_atomic
 from quickchange.train import distributed
 from quickchange.train.optim import pack_optimizers, unpack_optimizers
-
-if TYPE_CHECKING:
-    from quickchange.train.loop import Stage
+from quickchange.train.stage import Stage
 
 OLD_NAME = "checkpoint.safetensors"
 # Changing these does not make another experiment of a run: how long, how often, and in how many pieces.

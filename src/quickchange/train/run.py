@@ -29,8 +29,9 @@ from quickchange.train.checkpoints import latest, recorded_recipe
 from quickchange.train.config import Recipe, read_parser_recipe, read_recipe
 from quickchange.train.distributed import whole_copy
 from quickchange.train.initial import initialise_small
-from quickchange.train.loop import Stage, train
+from quickchange.train.loop import train
 from quickchange.train.rewards import make_reward
+from quickchange.train.stage import Stage
 from quickchange.train.stages.dmd import DmdStage
 from quickchange.train.stages.parser import ParserStage
 from quickchange.train.stages.sft import TeacherStage
@@ -164,10 +165,10 @@ def _latents(
     return codec, load_groups(path)
 
 
-def _exporter(components: Components, *targets: Path) -> Callable[[], None]:
-    def export() -> None:
+def _exporter(components: Components, *targets: Path) -> Callable[[WanTransformer], None]:
+    def export(network: WanTransformer) -> None:
         whole, prompts = copy.copy(components), components.prompts
-        whole.transformer = cast(WanTransformer, whole_copy(components.transformer))
+        whole.transformer = cast(WanTransformer, whole_copy(network))
         whole.prompts = PromptEncoder(whole_copy(prompts.module), prompts.tokenizer, prompts.max_tokens)
         if distributed.rank() == 0:
             for target in targets:

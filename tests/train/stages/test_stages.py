@@ -21,10 +21,10 @@ from quickchange.train.config import OPTIONS, StageConfig, read_parser_recipe, r
 from quickchange.train.loop import step_generator
 from quickchange.train.optim import rate_factor
 from quickchange.train.rewards import DetailReward, chunk_scores, chunk_weights
-from quickchange.train.stages import dmd
 from quickchange.train.stages.dmd import DmdStage
-from quickchange.train.stages.sft import LatentStage, TeacherStage
-from quickchange.train.stages.teacher_forcing import TeacherForcingStage, forcing_velocity, make_rollout
+from quickchange.train.stages.latent import LatentStage
+from quickchange.train.stages.sft import TeacherStage
+from quickchange.train.stages.teacher_forcing import TeacherForcingStage
 from quickchange.train.stages.vae import CodecStage, reconstruction_loss, start_from_components
 
 CPU = torch.device("cpu")
@@ -55,12 +55,12 @@ def trainable() -> object:
 
 
 def forcing(latents: Latents, **options: object) -> TeacherForcingStage:
-    return TeacherForcingStage(trainable(), latents, config(**options), CPU, lambda: None)  # type: ignore[arg-type]
+    return TeacherForcingStage(trainable(), latents, config(**options), CPU, lambda _: None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", [TeacherStage, TeacherForcingStage])
 def test_a_step_changes_network_and_text_encoder(latents: Latents, kind: type[LatentStage]) -> None:
-    stage = kind(trainable(), latents, config(drop=0.0), CPU, lambda: None)  # type: ignore[arg-type]
+    stage = kind(trainable(), latents, config(drop=0.0), CPU, lambda _: None)  # type: ignore[arg-type]
     before = {name: [p.detach().clone() for p in m.parameters()] for name, m in stage.trained.items()}
     values = stage.update(0, step_generator(0, 0))
     assert values["loss"] > 0
@@ -104,7 +104,7 @@ def test_one_parallel_pass_equals_the_cached_rollout(latents: Latents, chunks: i
     batch = stage.batch(0)
     steps = 2
     with torch.no_grad():
-        rollout = make_rollout(stage, 2, torch.float32)
+        rollout = stage.make_rollout(2, torch.float32)
         rollout.say(stage.text(batch.prompts))
         rollout.conditions(batch.conditions_BCFHW[:, :, :1], batch.conditions_BCFHW[:, :, 1:])
         clean, noisy = [], []
@@ -114,14 +114,14 @@ def test_one_parallel_pass_equals_the_cached_rollout(latents: Latents, chunks: i
             noisy.append(rollout.last_input.clone())
         clip, x = torch.cat(clean, 2), torch.cat(noisy, 2)
         level = stage.components.stream.schedule().levels[steps - 1]
-        v = forcing_velocity(stage, batch, clip, x, torch.full((2, 3 * chunks), level), 1, detach_history=True)
+        v = stage.forcing_velocity(batch, clip, x, torch.full((2, 3 * chunks), level), 1, detach_history=True)
     torch.testing.assert_close(flow.to_x0(x, v, level), clip, atol=1e-4, rtol=1e-4)
 
 
 def distillation(latents: Latents, **options: object) -> DmdStage:
     parts = trainable()
     teacher = tiny.components().transformer
-    return DmdStage(parts, teacher, latents, config(critic_ratio=1, **options), CPU, lambda: None)  # type: ignore[arg-type]
+    return DmdStage(parts, teacher, latents, config(critic_ratio=1, **options), CPU, lambda _: None)  # type: ignore[arg-type]
 
 
 def test_equal_scores_give_no_gradient(latents: Latents) -> None:
@@ -152,11 +152,11 @@ def test_the_students_gradient_is_fake_minus_real_weighted_by_chunk(
     student = torch.randn((2, 4, 3 * chunks, *shape[3:]), generator=generator, requires_grad=True)
     starts = []
 
-    def score(stage: DmdStage, x: torch.Tensor, level: torch.Tensor, conditions: torch.Tensor, *rest: object) -> object:
-        known = fake if rest[1] is stage.critic else told if conditions[:, :, 1].abs().max() > 0 else free
+    def score(network: object, x: torch.Tensor, level: torch.Tensor, conditions: torch.Tensor, *_: object) -> object:
+        known = fake if network is stage.critic else told if conditions[:, :, 1].abs().max() > 0 else free
         return (x - known) / level.view(-1, 1, 1, 1, 1)
 
-    def forced(stage: object, batch: object, clip: object, noisy: torch.Tensor, levels: torch.Tensor, *_: object,
+    def forced(batch: object, clip: object, noisy: torch.Tensor, levels: torch.Tensor, *_: object,
                **__: object) -> torch.Tensor:  # fmt: skip
         return (noisy - student) / levels[:, None, :, None, None]
 
@@ -165,8 +165,8 @@ def test_the_students_gradient_is_fake_minus_real_weighted_by_chunk(
         return starts[-1]
 
     rewards = -torch.arange(1 + 4 * (3 * chunks - 1)).float().repeat(2, 1) / 10
-    monkeypatch.setattr(dmd, "teacher_velocity", score)
-    monkeypatch.setattr(dmd, "forcing_velocity", forced)
+    monkeypatch.setattr(stage, "bidirectional_velocity", score)
+    monkeypatch.setattr(stage, "forcing_velocity", forced)
     monkeypatch.setattr(stage, "_window_start", start)
     monkeypatch.setattr(stage, "_scores", lambda *_: rewards)
     stage.losses(0, step_generator(0, 0))["loss"].backward()
@@ -197,7 +197,7 @@ def test_teacher_and_critic_hear_the_words_as_they_learned_them(latents: Latents
     with torch.no_grad():
         for parameter in words.module.parameters():
             parameter.add_(0.3)
-    stage = DmdStage(parts, teacher, latents, config(critic_ratio=1), CPU, lambda: None, None, words)  # type: ignore[arg-type]
+    stage = DmdStage(parts, teacher, latents, config(critic_ratio=1), CPU, lambda _: None, None, words)  # type: ignore[arg-type]
     heard = stage._context(stage.teacher, ["she turns"])
     own = stage.teacher.embed_text(parts.prompts.encode(["she turns"])[0])
     taught = stage.teacher.embed_text(words.encode(["she turns"])[0])
@@ -231,7 +231,11 @@ def test_rollouts_longer_than_the_clips_are_judged_window_by_window(latents: Lat
 
 
 def test_every_stage_draws_its_samples(latents: Latents, tmp_path: Path) -> None:
-    stages = [TeacherStage(trainable(), latents, config(), CPU, lambda: None), forcing(latents), distillation(latents)]  # type: ignore[arg-type]
+    stages = [
+        TeacherStage(trainable(), latents, config(), CPU, lambda _: None),
+        forcing(latents),
+        distillation(latents),
+    ]  # type: ignore[arg-type]
     for stage in stages:
         with torch.no_grad():
             stage.sample(tmp_path / f"{stage.name}.png")
@@ -324,7 +328,7 @@ def test_a_text_encoder_that_does_not_learn_stays_and_is_not_stored(
         stage: LatentStage = distillation(latents, drop=0.0)
     else:
         options = {"train_text": False} if reason == "train_text" else {"tuning": "attention"}
-        stage = TeacherStage(trainable(), latents, config(drop=0.0, **options), CPU, lambda: None)  # type: ignore[arg-type]
+        stage = TeacherStage(trainable(), latents, config(drop=0.0, **options), CPU, lambda _: None)  # type: ignore[arg-type]
     assert set(stage.trained) == {"transformer"}
     before = [p.clone() for p in stage.components.prompts.module.parameters()]
     stage.update(0, step_generator(0, 0))

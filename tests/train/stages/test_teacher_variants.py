@@ -24,7 +24,7 @@ from quickchange.train.config import StageConfig
 from quickchange.train.loop import step_generator, train
 from quickchange.train.sampling import bidirectional_velocity, make_rotary, roles_of, sample_teacher
 from quickchange.train.stages.dmd import DmdStage
-from quickchange.train.stages.sft import TeacherStage, teacher_velocity
+from quickchange.train.stages.sft import TeacherStage
 from quickchange.train.stages.teacher_forcing import TeacherForcingStage
 from quickchange.train.tuning import merged
 
@@ -54,7 +54,7 @@ def teacher(
     parts = parts or trainable()
     torch.manual_seed(2)
     config = StageConfig(steps=3, batch=2, learning_rate=1e-2, warmup=0, save_every=1, sample_every=9, options=options)
-    return TeacherStage(parts, data or latents(), config, CPU, lambda: None)
+    return TeacherStage(parts, data or latents(), config, CPU, lambda _: None)
 
 
 def moved(stage: TeacherStage, steps: int = 2) -> set[str]:
@@ -124,11 +124,11 @@ def test_merged_adapters_are_an_ordinary_network_of_the_same_function() -> None:
 def test_adapters_resume_average_and_export(tmp_path: Path) -> None:
     straight = teacher(tuning="lora", lora_rank=2)
     assert train(straight, tmp_path / "a")
-    done, last = False, straight
+    done, last, model = False, straight, tmp_path / "model"
     while not done:  # a new stage resumes after every step
         parts = trainable()
         last = teacher(parts, tuning="lora", lora_rank=2)
-        last.export = lambda parts=parts: parts.save_pretrained(tmp_path / "model")
+        last.export = lambda network, parts=parts: replace(parts, transformer=network).save_pretrained(model)
         done = train(last, tmp_path / "b", minutes=0)
     assert [json.loads(line)["loss"] for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()] == [
         json.loads(line)["loss"] for line in (tmp_path / "b" / "metrics.jsonl").read_text().splitlines()
@@ -185,9 +185,10 @@ def test_a_concatenating_teacher_trains_learns_its_conditions_and_returns_from_d
     text = stage.text(batch.prompts)
     other = batch.conditions_BCFHW.clone()
     other[:, :, 1] += 1
-    told = [teacher_velocity(stage, batch.video_BCFHW, level, c, text) for c in (batch.conditions_BCFHW, other)]
+    told = [stage.velocity(batch.video_BCFHW, level, c, text) for c in (batch.conditions_BCFHW, other)]
     assert not torch.allclose(*told, atol=1e-3)
-    stage.export = lambda: parts.save_pretrained(tmp_path)
+    parts.transformer = stage.model
+    stage.export = lambda _: parts.save_pretrained(tmp_path)
     stage.finish()
     loaded = ConcatTransformer.from_pretrained(tmp_path / "transformer")
     assert torch.equal(predict(loaded), predict(stage.model))
@@ -293,7 +294,7 @@ def test_students_train_on_several_sizes(kind: type[TeacherForcingStage]) -> Non
     groups, parts = [latents(3, 4, 1), latents(3, 2, 3)], trainable(grid=None)
     config = StageConfig(steps=9, batch=1, learning_rate=1e-3, options={"critic_ratio": 1} if kind is DmdStage else {})
     extra = [trainable(grid=None).transformer] if kind is DmdStage else []
-    stage = kind(parts, *extra, groups, config, CPU, lambda: None)
+    stage = kind(parts, *extra, groups, config, CPU, lambda _: None)
     seen = set()
     for step in range(5):
         seen.add(tuple(stage.batch(step).video_BCFHW.shape[3:]))
@@ -318,6 +319,6 @@ def test_the_loss_is_flow_matching_of_the_whole_clip() -> None:
     level = flow.warp(1 - torch.rand(2, generator=generator), stage.shift)
     noise = torch.randn(video.shape, generator=generator)
     at = level.view(-1, 1, 1, 1, 1)
-    v = teacher_velocity(stage, (1 - at) * video + at * noise, level, batch.conditions_BCFHW, stage.text(batch.prompts))
+    v = stage.velocity((1 - at) * video + at * noise, level, batch.conditions_BCFHW, stage.text(batch.prompts))
     expected = (v - (noise - video)).square().mean()
     torch.testing.assert_close(got, expected, rtol=2e-2, atol=0)  # the stage computes in bfloat16

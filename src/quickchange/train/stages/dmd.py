@@ -31,8 +31,7 @@ from quickchange.train.config import StageConfig
 from quickchange.train.distributed import shard
 from quickchange.train.optim import apply_gradients, make_optimizers, rate_factor
 from quickchange.train.rewards import DetailReward, Reward, chunk_scores, chunk_weights
-from quickchange.train.stages.sft import Batch, LatentStage, teacher_velocity
-from quickchange.train.stages.teacher_forcing import forcing_velocity, make_rollout, sample_stream
+from quickchange.train.stages.latent import Batch, LatentStage
 
 
 class DmdStage(LatentStage):
@@ -53,7 +52,7 @@ class DmdStage(LatentStage):
         latents: Latents | Sequence[Latents],
         config: StageConfig,
         device: torch.device,
-        export: Callable[[], None],
+        export: Callable[[WanTransformer], None],
         reward: Reward | None = None,
         teacher_prompts: PromptEncoder | None = None,
     ) -> None:
@@ -90,7 +89,7 @@ class DmdStage(LatentStage):
     def roll_out(self, batch: Batch, exit_step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Streams a clip, leaving each chunk after step ``exit_step``. Returns the clip and, for every chunk, the noisy
         input of its last step; both [B, C, F, H, W]."""
-        rollout = make_rollout(self, len(batch.video_BCFHW), like=batch.video_BCFHW, shared=True)
+        rollout = self.make_rollout(len(batch.video_BCFHW), like=batch.video_BCFHW, shared=True)
         rollout.say(self.text(batch.prompts))
         rollout.conditions(batch.conditions_BCFHW[:, :, :1], batch.conditions_BCFHW[:, :, 1:])
         clean, noisy = [], []
@@ -147,7 +146,7 @@ class DmdStage(LatentStage):
             noise = self.draw(torch.randn, tuple(clip.shape), generator).to(clip)
             x = flow.add_noise(clip, noise, level.view(-1, 1, 1, 1, 1))
             text = self._context(self.critic, batch.prompts)
-            v = teacher_velocity(self, x, level, batch.conditions_BCFHW, text, self.critic)
+            v = self.bidirectional_velocity(self.critic, x, level, batch.conditions_BCFHW, text)
         return (v.float() - flow.velocity(clip, noise)).square().mean()
 
     def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -158,7 +157,7 @@ class DmdStage(LatentStage):
             clip, noisy = self.roll_out(batch, exit_step, generator)
             levels = torch.full((len(clip), clip.shape[2]), level, device=self.device)
             x0 = flow.to_x0(
-                noisy, forcing_velocity(self, batch, clip, noisy, levels, 1, detach_history=True).float(), level
+                noisy, self.forcing_velocity(batch, clip, noisy, levels, 1, detach_history=True).float(), level
             )
             start = self._window_start(batch, generator)
             anchor = self._anchor(clip, start) if start else None
@@ -185,7 +184,7 @@ class DmdStage(LatentStage):
         blank[:, :, 1:] = 0
 
         def clean(network: WanTransformer, conditions: Tensor, prompts: list[str]) -> Tensor:
-            v = teacher_velocity(self, x, level, conditions, self._context(network, prompts), network)
+            v = self.bidirectional_velocity(network, x, level, conditions, self._context(network, prompts))
             return flow.to_x0(x, v.float(), at)
 
         fake = clean(self.critic, batch.conditions_BCFHW, batch.prompts)
@@ -214,4 +213,4 @@ class DmdStage(LatentStage):
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:
-        sample_stream(self, path)
+        self.sample_stream(path)

@@ -20,8 +20,8 @@ from quickchange.parsing.augment import disturb, move
 from quickchange.parsing.network import HEATMAP, ParserOutput, PersonParser
 from quickchange.parsing.reading import ATTRIBUTES, overlay
 from quickchange.train.config import StageConfig
-from quickchange.train.loop import Stage
 from quickchange.train.plots import save_sheet, to_uint8
+from quickchange.train.stage import Stage
 from quickchange.world.keypoints import HIDDEN, VISIBLE
 
 # In the order of LABELS: what is small or thin counts more.

@@ -1,4 +1,6 @@
-"""Teacher stage: in-context, bidirectional flow matching on mismatched pairs (docs/method.md section 3).
+"""Teacher stage: in-context, bidirectional flow matching on mismatched reference-garment pairs.
+
+docs/method.md section 3.
 
 [reference | garment | noisy video] in one sequence; conditions at timestep 0, never noised, their outputs unused.
 """
@@ -7,157 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from quickchange.data.latents import Latents
 from quickchange.engine.components import Components
-from quickchange.kernels.rope import RotaryEmbedding
 from quickchange.model import flow
-from quickchange.model.attention import NUM_CONDITIONS
 from quickchange.model.transformer import TextContext, WanTransformer
 from quickchange.train.concat import ConcatTransformer
 from quickchange.train.config import StageConfig
-from quickchange.train.loop import Stage
-from quickchange.train.plots import save_sheet, to_uint8
-from quickchange.train.sampling import bidirectional_velocity, make_rotary, sample_teacher
+from quickchange.train.sampling import sample_teacher
+from quickchange.train.stages.latent import LatentStage, save_clip_sheet
 from quickchange.train.tuning import apply_tuning, merged
-
-
-class Batch(NamedTuple):
-    """Videos, their [reference | garment] and their prompts."""
-
-    video_BCFHW: Tensor
-    conditions_BCFHW: Tensor
-    prompts: list[str]
-    samples: list[int]  # numbers of the clips
-
-
-class LatentStage(Stage):
-    """What teacher, forcing and distillation share: batches, prompts, networks in their training form.
-
-    Options:
-
-    * ``drop``, ``drop_prompt``, ``drop_garment``: shares of samples without prompt and garment (0.1), without the
-      prompt alone (0), without the garment alone (0), for guidance; guidance here leaves out both at once;
-    * ``static_share``: share of captions with the static part before the dynamic one (docs/method.md section 3);
-    * ``pairs``: "mismatched" (the reference wears another garment than the target) or, for comparison, "matched"
-      (the reference is the video's own first frame and wears the target);
-    * ``worn_share``: share of references that were coded twice (mismatched pairs only);
-    * ``reference_noise``: greatest noise level on references;
-    * ``train_text``: whether the text encoder learns with the network (true, which tiny encoders need). When false it
-      is frozen.
-
-    A text encoder that is frozen, here or by a stage, is not sharded, and neither averaged nor in checkpoints: umT5-XXL
-    has more parameters than the network.
-
-    Args:
-        latents: encoded clips; several where the data has several sizes. Every batch is of one of them, drawn in
-            proportion to their numbers.
-    """
-
-    divides = True
-    static_share_default: ClassVar[float] = 1.0  # distillation uses full captions
-
-    def __init__(
-        self,
-        components: Components,
-        latents: Latents | Sequence[Latents],
-        config: StageConfig,
-        device: torch.device,
-        export: Callable[[], None],
-        model: WanTransformer | None = None,
-    ) -> None:
-        self.groups = [latents] if isinstance(latents, Latents) else list(latents)
-        self.latents = max(self.groups, key=len)  # sample sheets are of these
-        self.components, self.device, self.export = components, device, export
-        self.model = model or components.transformer
-        trained: dict[str, nn.Module] = {"transformer": self.model}
-        if not config.options.get("train_text", True):
-            components.prompts.module.requires_grad_(False)
-        if any(parameter.requires_grad for parameter in components.prompts.module.parameters()):
-            trained["text"] = components.prompts.module
-        super().__init__(config, trained)
-        self.shift = components.stream.shift
-        self._rotaries: dict[tuple[int, int], RotaryEmbedding] = {}
-        self.rotary = self.rotary_of(self.latents.video)
-        option = config.options.get
-        self.drop = float(option("drop", 0.1))
-        self.static_share = float(option("static_share", self.static_share_default))
-        self.drop_prompt, self.drop_garment = float(option("drop_prompt", 0.0)), float(option("drop_garment", 0.0))
-        self.worn_share, self.reference_noise = float(option("worn_share", 0.5)), float(option("reference_noise", 0.2))
-        drops = (self.drop, self.drop_prompt, self.drop_garment)
-        if min(drops) < 0 or sum(drops) > 1:
-            raise ValueError(f"drop, drop_prompt, drop_garment are {drops}; expected shares that sum to at most 1")
-        pairs = option("pairs", "mismatched")
-        if pairs not in ("mismatched", "matched"):
-            raise ValueError(f"pairs is {pairs!r}; expected mismatched or matched")
-        self.matched = pairs == "matched"
-
-    def rotary_of(self, latents_BCFHW: Tensor) -> RotaryEmbedding:
-        """Rotary tables for latents of this height and width."""
-        height, width = latents_BCFHW.shape[3:]
-        if (height, width) not in self._rotaries:
-            self._rotaries[height, width] = make_rotary(self.model, height, width, self.device)
-        return self._rotaries[height, width]
-
-    def batch(self, step: int, stream: int = 0) -> Batch:
-        """``rows`` of the step's samples; another ``stream`` of the same step draws others."""
-        rng = np.random.default_rng([self.config.seed, step, stream])
-        sizes = np.array([len(group) for group in self.groups])
-        latents = self.groups[rng.choice(len(sizes), p=sizes / sizes.sum())] if len(sizes) > 1 else self.latents
-        drawn = rng.integers(0, len(latents), self.config.batch)
-        index, count = drawn[self.rows], len(drawn)
-        video = latents.video[index].float()
-        reference = video[:, :, :1] if self.matched else latents.reference[index].float()
-        worn = (rng.random(count) < self.worn_share)[self.rows]
-        if not self.matched:
-            reference[worn] = latents.worn[index[worn]].float()
-        level = torch.from_numpy(rng.random(count) * self.reference_noise * (rng.random(count) < 0.5))[self.rows]
-        scale = reference.std((2, 3, 4), keepdim=True) * level.float().view(-1, 1, 1, 1, 1)
-        noise = torch.Generator().manual_seed(int(drawn[0]) + step)
-        reference = reference + scale * self.draw(torch.randn, tuple(reference.shape), noise)
-        garment = latents.garment[index].float()
-        draw = rng.random(count)  # one draw: below the first edge both are dropped, then prompt, then garment
-        edges = np.cumsum([self.drop, self.drop_prompt, self.drop_garment])
-        no_prompt = draw < edges[1]
-        no_garment = (draw < edges[0]) | ((draw >= edges[1]) & (draw < edges[2]))
-        garment[no_garment[self.rows]] = 0
-        prompts = []
-        for i, dropped in zip(drawn, no_prompt, strict=True):
-            dynamic, static = latents.prompts[i]
-            prompts.append("" if dropped else f"{static} {dynamic}" if rng.random() < self.static_share else dynamic)
-        conditions = torch.cat([reference, garment], 2)
-        return Batch(video.to(self.device), conditions.to(self.device), prompts[self.rows], index.tolist())
-
-    def evidence(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        batch = self.batch(step)
-        tensors = {"video": batch.video_BCFHW, "conditions": batch.conditions_BCFHW}
-        return tensors, {"samples": batch.samples, "prompts": batch.prompts}
-
-    def levels(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Noise levels of training on the CPU; the first dimension of ``shape`` counts ``rows``."""
-        return torch.as_tensor(flow.warp(1 - self.draw(torch.rand, shape, generator), self.shift))
-
-    def shown(self) -> Tensor:
-        """Indices of up to four clips for sample sheets, spread over ``latents``, [N] int64."""
-        count = min(4, len(self.latents))
-        return torch.arange(count) * min(2, len(self.latents) // count)
-
-    def text(self, prompts: list[str]) -> TextContext:
-        """Cross-attention keys and values, with gradients into the text encoder."""
-        encoder = self.components.prompts
-        ids_BT, mask_BT = encoder.tokenize(prompts)
-        return self.model.embed_text(encoder.forward(ids_BT.to(self.device), mask_BT.to(self.device)).hidden_BTE)
-
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
-
-    def finish(self) -> None:
-        self.export()
 
 
 class TeacherStage(LatentStage):
@@ -177,7 +41,7 @@ class TeacherStage(LatentStage):
         latents: Latents | Sequence[Latents],
         config: StageConfig,
         device: torch.device,
-        export: Callable[[], None],
+        export: Callable[[WanTransformer], None],
     ) -> None:
         model, conditioning = components.transformer, config.options.get("conditioning", "in_context")
         if conditioning not in ("in_context", "channel_concat"):
@@ -197,8 +61,12 @@ class TeacherStage(LatentStage):
         noise = self.draw(torch.randn, tuple(video.shape), generator).to(video)
         x = flow.add_noise(video, noise, levels.view(-1, 1, 1, 1, 1))
         with self.autocast():
-            v = teacher_velocity(self, x, levels, batch.conditions_BCFHW, self.text(batch.prompts))
+            v = self.velocity(x, levels, batch.conditions_BCFHW, self.text(batch.prompts))
         return {"loss": (v.float() - flow.velocity(video, noise)).square().mean()}
+
+    def velocity(self, x_BCFHW: Tensor, levels_B: Tensor, conditions_BCFHW: Tensor, text: TextContext) -> Tensor:
+        """The stage's own network's velocity for the whole clip."""
+        return self.bidirectional_velocity(self.model, x_BCFHW, levels_B, conditions_BCFHW, text)
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:
@@ -212,35 +80,4 @@ class TeacherStage(LatentStage):
 
     def finish(self) -> None:
         """Exports the network as one of plain weights: adapters are merged."""
-        kept = self.components.transformer
-        self.components.transformer = merged(self.model) if self.adapted else self.model
-        try:
-            self.export()
-        finally:
-            self.components.transformer = kept
-
-
-def teacher_velocity(
-    stage: LatentStage,
-    x_BCFHW: Tensor,
-    levels_B: Tensor,
-    conditions_BCFHW: Tensor,
-    text: TextContext,
-    model: WanTransformer | None = None,
-) -> Tensor:
-    """Bidirectional prediction of the video's velocity; ``model`` defaults to the stage's own network."""
-    network = stage.model if model is None else model
-    return bidirectional_velocity(network, stage.rotary_of(x_BCFHW), x_BCFHW, levels_B, conditions_BCFHW, text)
-
-
-def save_clip_sheet(components: Components, conditions_BCFHW: Tensor, clips: list[Tensor], path: Path) -> None:
-    """Rows: reference, garment, five frames of each of ``clips`` (latents)."""
-    codec = components.codec
-    rows = []
-    for i, pair in enumerate(conditions_BCFHW):
-        row = [to_uint8(codec.decode(pair[None, :, k : k + 1], codec.new_state())[0])[0] for k in range(NUM_CONDITIONS)]
-        for clip in clips:
-            frames = to_uint8(codec.decode(clip[i : i + 1], codec.new_state())[0])
-            row += [frames[t] for t in np.linspace(0, len(frames) - 1, 5).astype(int)]
-        rows.append(row)
-    save_sheet(rows, path)
+        self.export(merged(self.model) if self.adapted else self.model)

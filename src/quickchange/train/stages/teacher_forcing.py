@@ -12,12 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from quickchange.cache import KVCache
-from quickchange.engine.rollout import Rollout
 from quickchange.model import flow
-from quickchange.model.attention import NUM_CONDITIONS, TeacherForcingAttention
-from quickchange.model.transformer import GARMENT_ROLE, REFERENCE_ROLE, VIDEO_ROLE
-from quickchange.train.stages.sft import Batch, LatentStage, save_clip_sheet
+from quickchange.train.stages.latent import Batch, LatentStage
 
 
 class TeacherForcingStage(LatentStage):
@@ -42,7 +38,7 @@ class TeacherForcingStage(LatentStage):
         x = flow.add_noise(clean, noise, levels_BK[:, None, :, None, None])
         with self.autocast():
             history = self._own_history(batch, self._history(video, generator), generator)
-            v = forcing_velocity(self, batch, history, x, levels_BK, copies)
+            v = self.forcing_velocity(batch, history, x, levels_BK, copies)
         return {"loss": (v.float() - flow.velocity(clean, noise)).square().mean()}
 
     @torch.no_grad()
@@ -62,7 +58,7 @@ class TeacherForcingStage(LatentStage):
         level = steps[pick].to(video)
         noise = self.draw(torch.randn, tuple(video.shape), generator).to(video)
         x = flow.add_noise(video, noise, level.view(-1, 1, 1, 1, 1))
-        v = forcing_velocity(self, batch, history, x, level[:, None].expand(-1, video.shape[2]), 1)
+        v = self.forcing_velocity(batch, history, x, level[:, None].expand(-1, video.shape[2]), 1)
         estimate = flow.to_x0(x, v.float(), level.view(-1, 1, 1, 1, 1))
         return torch.where(own.to(video.device).view(-1, 1, 1, 1, 1), estimate, history)
 
@@ -82,81 +78,4 @@ class TeacherForcingStage(LatentStage):
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:
-        sample_stream(self, path)
-
-
-def forcing_velocity(
-    stage: LatentStage,
-    batch: Batch,
-    history_BCFHW: Tensor,
-    x_BCFHW: Tensor,
-    levels_BK: Tensor,
-    copies: int,
-    detach_history: bool = False,
-) -> Tensor:
-    """Velocity of ``copies`` noisy clips laid end to end in ``x_BCFHW``, each chunk given the clean ``history_BCFHW``.
-
-    With ``detach_history`` no gradient flows through the past's keys and values, as when they come from a cache.
-    """
-    frames, chunk = history_BCFHW.shape[2], stage.components.stream.chunk
-    past = frames - chunk
-    device = x_BCFHW.device
-    stream = stage.components.stream
-    attention = TeacherForcingAttention(
-        stage.rotary_of(x_BCFHW), frames, chunk, copies, detach_history, stream.window, stream.sink
-    )
-    sequence = torch.cat([batch.conditions_BCFHW, history_BCFHW[:, :, :past], x_BCFHW], 2)
-    timesteps = torch.cat([levels_BK.new_zeros(len(levels_BK), NUM_CONDITIONS + past), levels_BK], 1) * 1000
-    roles = torch.tensor([REFERENCE_ROLE, GARMENT_ROLE] + [VIDEO_ROLE] * (past + copies * frames), device=device)
-    out = stage.model(sequence, stage.model.embed_time(timesteps), stage.text(batch.prompts), attention, roles)
-    return out[:, :, NUM_CONDITIONS + past :]
-
-
-def make_rollout(
-    stage: LatentStage, batch: int, dtype: torch.dtype | None = None, like: Tensor | None = None, shared: bool = False
-) -> Rollout:
-    """A fresh streaming rollout of the stage's network, as at inference; for latents of the size of ``like``, where the
-    data has several.
-
-    Args:
-        dtype: of the cache, by default that of the stage's autocast. shared: ``batch`` is the stage's ``rows``; draw
-            noise for the whole batch.
-    """
-    components = stage.components
-    rotary = stage.rotary if like is None else stage.rotary_of(like)
-    config = components.cache_config(rotary.tokens_per_frame)
-    dtype = dtype or (torch.bfloat16 if stage.config.precision == "bf16" else torch.float32)
-    cache = KVCache(config, batch=batch, device=stage.device, dtype=dtype, rotary=rotary)
-    if shared:
-        return _SharedRollout(stage, cache)
-    return Rollout(stage.model, cache, components.stream.schedule())
-
-
-class _SharedRollout(Rollout):
-    """A rollout of the part ``rows`` of a batch: its noise is that of these rows in a rollout of the whole."""
-
-    def __init__(self, stage: LatentStage, cache: KVCache) -> None:
-        super().__init__(stage.model, cache, stage.components.stream.schedule())
-        self.stage = stage
-
-    def _draw(self, generator: torch.Generator, steps: int) -> Tensor:
-        if self._noise is None:
-            raise RuntimeError("no reference and garment yet; call conditions() before chunk()")
-        noise = self._noise.out[:steps]
-        return noise.copy_(self.stage.draw(torch.randn, tuple(noise.shape), generator, dim=1))
-
-
-@torch.no_grad()
-def sample_stream(stage: LatentStage, path: Path) -> None:
-    """Streams four training clips through the cache with the few-step schedule, beside the truth."""
-    index = stage.shown()
-    count = len(index)
-    video = stage.latents.video[index].float().to(stage.device)
-    conditions = torch.cat([stage.latents.reference[index], stage.latents.garment[index]], 2).float().to(stage.device)
-    generator = torch.Generator().manual_seed(0)
-    with stage.autocast():
-        rollout = make_rollout(stage, count)
-        rollout.say(stage.text([stage.latents.prompts[i][0] for i in index.tolist()]))
-        rollout.conditions(conditions[:, :, :1], conditions[:, :, 1:])
-        chunks = [rollout.chunk(generator).float() for _ in range(video.shape[2] // stage.components.stream.chunk)]
-    save_clip_sheet(stage.components, conditions, [torch.cat(chunks, 2), video], path)
+        self.sample_stream(path)

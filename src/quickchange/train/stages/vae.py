@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from quickchange.data.latents import Clips, to_float
 from quickchange.model.codec import TEMPORAL, LightCodec
 from quickchange.train.config import StageConfig
-from quickchange.train.loop import Stage
 from quickchange.train.plots import save_sheet, to_uint8
+from quickchange.train.stage import Stage
 from quickchange.world.spec import Label
 
 

@@ -1,0 +1,122 @@
+"""What a training stage is: modules, optimisers and one step. The loop, the checkpoints and the stages build on it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quickchange.train import distributed
+from quickchange.train.activation_checkpointing import checkpoint_blocks
+from quickchange.train.config import StageConfig
+from quickchange.train.optim import Average, apply_gradients, make_optimizers, rate_factor
+
+
+class Stage(ABC):
+    """One training stage: owns modules and optimisers, knows how to make one step.
+
+    Attributes:
+        trained: modules that are optimised, averaged and checkpointed, by name; sharded where there are processes.
+        kept: further modules in the checkpoint, not averaged (a critic).
+        recipe: everything that the result depends on, as JSON values; a checkpoint of another recipe is refused.
+        rows: the part of the step's batch that is being computed.
+        divides: whether the stage computes only ``rows``; needed for accumulation and several processes.
+    """
+
+    name: str
+    divides = False
+
+    def __init__(
+        self, config: StageConfig, trained: dict[str, nn.Module], kept: dict[str, nn.Module] | None = None
+    ) -> None:
+        self.config, self.trained, self.kept = config, trained, kept or {}
+        self._check_division()
+        for module in trained.values():
+            if config.checkpointing:
+                checkpoint_blocks(module)
+            distributed.shard(module)
+        self.optimizers = make_optimizers(trained.values(), config)
+        self.parameters = [p for module in trained.values() for p in module.parameters() if p.requires_grad]
+        self.average = Average(trained, config.ema, config.ema_start)
+        self.recipe: dict[str, Any] = {"stage": asdict(config)}
+        self.rows = slice(0, config.batch)
+
+    def _check_division(self) -> None:
+        pieces = self.config.accumulate * distributed.size()
+        if pieces > 1 and not self.divides:
+            raise ValueError(f"stage {self.name} is small: train it in one process with accumulate = 1")
+        if self.config.batch % pieces:
+            raise ValueError(
+                f"batch is {self.config.batch}; expected a multiple of processes x accumulate = "
+                f"{distributed.size()} x {self.config.accumulate}"
+            )
+
+    def all_optimizers(self) -> list[torch.optim.Optimizer]:
+        return self.optimizers
+
+    @abstractmethod
+    def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Forward pass over ``rows``. ``loss`` is differentiated; other scalars are logged. All are means over the
+        batch."""
+
+    def draw(
+        self, sample: Callable[..., Tensor], shape: tuple[int, ...], generator: torch.Generator, dim: int = 0
+    ) -> Tensor:
+        """``sample(shape, generator=generator)`` for the whole batch, cut down to ``rows`` along ``dim``.
+
+        Args:
+            sample: ``torch.randn`` or alike. shape: of the result, ``dim`` counting ``rows``.
+        """
+        whole = list(shape)
+        whole[dim] = self.config.batch
+        return sample(tuple(whole), generator=generator).narrow(dim, self.rows.start, self.rows.stop - self.rows.start)
+
+    def backward(
+        self, losses: Callable[[torch.Generator], dict[str, Tensor]], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Differentiates ``loss`` over this process's share of the batch, in ``accumulate`` pieces.
+
+        Args:
+            losses: forward pass over ``rows``; called once per piece with the generator in the same state.
+
+        Returns:
+            Detached means over the pieces.
+        """
+        pieces = self.config.accumulate
+        count = self.config.batch // (pieces * distributed.size())
+        state = generator.get_state()
+        sums: dict[str, Tensor] = {}
+        for piece in range(pieces):
+            generator.set_state(state)
+            first = (distributed.rank() * pieces + piece) * count
+            self.rows = slice(first, first + count)
+            values = losses(generator)
+            (values["loss"] / pieces).backward()
+            for key, value in values.items():
+                part = value.detach() / pieces
+                sums[key] = sums[key] + part if key in sums else part
+        self.rows = slice(0, self.config.batch)
+        return sums
+
+    def update(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """One optimiser step; returns detached scalars."""
+        values = self.backward(lambda draws: self.losses(step, draws), generator)
+        norm = apply_gradients(self.optimizers, self.parameters, rate_factor(step, self.config))
+        return {**values, "gradient_norm": norm.detach()}
+
+    def evidence(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What went into a step, to find out why it failed: tensors, and JSON values such as sample numbers."""
+        return {}, {}
+
+    @abstractmethod
+    def sample(self, path: Path) -> None:
+        """Writes a picture of what the averaged weights do now."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Exports the result; averaged weights are live. Called in every process."""
