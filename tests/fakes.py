@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quickchange.media.images import fit_garment
+from quickchange.media.images import PlacedGarment, fit_garment
 from quickchange.media.video import Frame
 
 
@@ -20,7 +20,8 @@ class FakeChunk:
     obeys: int
 
 
-def colour_of(garment: Frame) -> Frame:
+def colour_of(garment: Frame | PlacedGarment) -> Frame:
+    garment = garment.rgb if isinstance(garment, PlacedGarment) else garment
     return garment[garment.shape[0] // 2, garment.shape[1] // 2]
 
 
@@ -29,12 +30,12 @@ class FakeSession:
 
     interrupt_at: int | None = None
 
-    def __init__(self, garment: Frame, chunks: int | None) -> None:
+    def __init__(self, garment: Frame | PlacedGarment, chunks: int | None) -> None:
         self.colour, self.sequence, self.fresh = colour_of(garment), 0, True
         self.chunks = chunks
         self.delay = 0.0
 
-    def wear(self, garment: Frame, *, cutout: bool) -> int:
+    def wear(self, garment: Frame | PlacedGarment, *, cutout: bool) -> int:
         self.colour, self.fresh = colour_of(garment), True
         self.sequence += 1
         self.delay = 0.02
@@ -63,7 +64,9 @@ class FakeStudio:
         return fit_garment(rgb, alpha, self.width, self.height)
 
     @contextmanager
-    def open(self, *, reference: Frame, garment: Frame, prompt: str, seed: int, cutout: bool) -> Iterator[FakeSession]:
+    def open(
+        self, *, reference: Frame, garment: Frame | PlacedGarment, prompt: str, seed: int, cutout: bool
+    ) -> Iterator[FakeSession]:
         self.opened = {"reference": reference, "prompt": prompt, "seed": seed, "cutout": cutout}
         try:
             yield FakeSession(garment, self.chunks)

@@ -1,6 +1,6 @@
 """One video from a plan: generate chunk by chunk, switch garments on time, encode while generating, measure.
 
-Sees of the model only the three small protocols below, so that anything that streams chunks can stand behind it.
+Of the model it knows only the three small protocols below, so anything that streams chunks can stand behind it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,19 @@ from tqdm import tqdm
 
 from quickchange.files import atomic_path
 from quickchange.generate.plan import Garment, Plan
+from quickchange.media.images import PlacedGarment
 from quickchange.media.video import Frame, Mp4Writer, SheetRow, contact_sheet, default_scale, save_png_atomic
 
 SHEET_FRAMES_PER_GARMENT = 8
 
 
-class Chunk(Protocol):
-    """``frames`` uint8 ``[T, H, W, 3]``; ``obeys`` the sequence id of the last control the chunk follows."""
+class ChunkLike(Protocol):
+    """A piece of a stream.
+
+    Attributes:
+        frames: uint8 [T, H, W, 3].
+        obeys: sequence id of the last control that they obey.
+    """
 
     @property
     def frames(self) -> Frame: ...
@@ -34,15 +40,21 @@ class Chunk(Protocol):
     def obeys(self) -> int: ...
 
 
-class Session(Protocol):
-    """An endless stream of chunks; ``wear`` is obeyed from the next chunk on and returns its sequence id."""
+class ChunkStream(Protocol):
+    """An endless stream of chunks. ``wear`` takes effect with the next chunk and returns its sequence id."""
 
-    def __iter__(self) -> Iterator[Chunk]: ...
-    def wear(self, garment: Frame, *, cutout: bool) -> int: ...
+    def __iter__(self) -> Iterator[ChunkLike]: ...
+    def wear(self, garment: Frame | PlacedGarment, *, cutout: bool) -> int: ...
 
 
-class Studio(Protocol):
-    """What opens sessions. Frames per second, and the size of frames in pixels."""
+class StudioLike(Protocol):
+    """Opens streams.
+
+    Attributes:
+        fps: frames per second.
+        width: of a frame, px.
+        height: of a frame, px.
+    """
 
     @property
     def fps(self) -> float: ...
@@ -52,15 +64,19 @@ class Studio(Protocol):
     def height(self) -> int: ...
     def place_garment(self, rgb: Frame, alpha: NDArray[np.float32]) -> Frame: ...
     def open(
-        self, *, reference: Frame, garment: Frame, prompt: str, seed: int, cutout: bool
-    ) -> AbstractContextManager[Session]: ...
+        self, *, reference: Frame, garment: Frame | PlacedGarment, prompt: str, seed: int, cutout: bool
+    ) -> AbstractContextManager[ChunkStream]: ...
 
 
 @dataclass(frozen=True)
 class SwitchReport:
-    """``at`` seconds as asked; ``obeyed_frame`` the first frame of the video in the new garment; ``ms`` from asking
-    the session, the garment cut out by then, to that frame's being handed out. The last two are None where the video
-    ended before it."""
+    """What became of one switch.
+
+    Attributes:
+        at: seconds of video, as asked.
+        obeyed_frame: number of the first frame in the new garment; None: the video ended before it.
+        ms: time from ``wear`` to delivery of that frame, background removal not included; None likewise.
+    """
 
     at: float
     obeyed_frame: int | None = None
@@ -71,10 +87,20 @@ class SwitchReport:
 class Summary:
     """What came of a plan.
 
-    fps: frames handed out per second of opening, switching, denoising and decoding, without loading and MP4 encoding.
-    fps_with_mp4: the same with MP4 encoding.
-    first_frame_ms: from opening the session, both images encoded, to the first chunk.
-    frames, seconds, width, height: of the file. model, threads: what generated it.
+    Attributes:
+        fps: generated frames per second of opening, switching, denoising and decoding, without loading and encoding.
+        fps_with_mp4: the same with MP4 encoding.
+        first_frame_ms: time from opening the stream, encoding of both images included, to the first chunk.
+        switches: one report for each switch of the plan.
+        frames: in the file.
+        seconds: length of the file.
+        width: of the file, px.
+        height: of the file, px.
+        seed: of the noise.
+        model: name of the model.
+        threads: CPU threads that computed.
+        out: the MP4.
+        sheet: the contact sheet, if there is one.
     """
 
     fps: float
@@ -92,23 +118,30 @@ class Summary:
     sheet: str | None
 
     def to_json(self) -> str:
-        """One JSON object over several lines, without a final newline."""
+        """Format as one JSON object over several lines, without a final newline."""
         return json.dumps(asdict(self), indent=2, allow_nan=False)
 
 
-def generate(studio: Studio, plan: Plan, *, model: str, threads: int, progress: bool = True) -> Summary:
-    """Generate ``plan`` into its MP4 (and contact sheet), with a progress bar on stderr unless ``progress`` is False.
+def generate(studio: StudioLike, plan: Plan, *, model: str, threads: int, progress: bool = True) -> Summary:
+    """Generate ``plan`` into its MP4 and contact sheet.
 
-    A switch asked for at ``t`` is handed to the session before the first chunk that starts at or after ``t``, as a
-    live viewer's click would be; one switch per chunk border, so that every garment gets to be seen. Memory does
-    not grow with the length of the video. ``model`` and ``threads`` are only reported.
+    A switch at time ``t`` reaches the stream before the first chunk that starts at or after ``t``, as a click in the
+    studio would. Each chunk border takes one switch, so every garment is seen. Memory does not grow with the length of
+    the video.
+
+    Args:
+        studio: opens the stream.
+        plan: what to generate.
+        model: its name, for the report.
+        threads: CPU threads that compute, for the report.
+        progress: show a progress bar on stderr.
 
     Raises:
-        RuntimeError: where the session ends before the video does. Nothing is left behind then.
+        RuntimeError: the stream ended before the video did. No file is left behind then.
     """
     total = max(1, round(plan.seconds * studio.fps))
     scale = plan.scale or default_scale(studio.height)
-    garments = [_as_worn(garment, studio) for garment in (plan.garment, *(garment for _, garment in plan.switches))]
+    garments = [_placed(garment, studio) for garment in (plan.garment, *(garment for _, garment in plan.switches))]
     controls = _Controls([at for at, _ in plan.switches], garments[1:], studio.fps)
     sheet = _Sheet(garments, studio.fps, total)
     shown = handed_out = 0
@@ -121,8 +154,8 @@ def generate(studio: Studio, plan: Plan, *, model: str, threads: int, progress: 
         started = time.perf_counter()
         with studio.open(
             reference=plan.reference, garment=garments[0], prompt=plan.prompt, seed=plan.seed, cutout=False
-        ) as session:
-            for chunk in session:
+        ) as stream:
+            for chunk in stream:
                 received = time.perf_counter()
                 first_frame = first_frame or received - started
                 controls.obeyed(chunk.obeys, shown, received)
@@ -135,7 +168,7 @@ def generate(studio: Studio, plan: Plan, *, model: str, threads: int, progress: 
                 encoding += time.perf_counter() - received
                 if shown == total:
                     break
-                controls.ask(session, shown)
+                controls.ask(stream, shown)
             took = time.perf_counter() - started
         if shown < total:
             raise RuntimeError(f"the session ended after {shown} of {total} frames")
@@ -159,41 +192,41 @@ def generate(studio: Studio, plan: Plan, *, model: str, threads: int, progress: 
     )
 
 
-def _as_worn(garment: Garment, studio: Studio) -> Frame:
+def _placed(garment: Garment, studio: StudioLike) -> Frame | PlacedGarment:
     if garment.alpha is None:
         return garment.rgb
-    return studio.place_garment(garment.rgb, garment.alpha)
+    return PlacedGarment(studio.place_garment(garment.rgb, garment.alpha))
 
 
 class _Controls:
-    """Hands each switch to the session in its time and notes when it was obeyed."""
+    """Hands each switch to the stream in its time and notes when it was obeyed."""
 
-    def __init__(self, times: Sequence[float], garments: Sequence[Frame], fps: float) -> None:
+    def __init__(self, times: Sequence[float], garments: Sequence[Frame | PlacedGarment], fps: float) -> None:
         self.reports = [SwitchReport(at) for at in times]
         self._fps = fps
         self._pending = deque(enumerate(garments))
         self._asked: deque[tuple[int, int, float]] = deque()  # sequence id, index of the switch, when
 
-    def ask(self, session: Session, frame: int) -> None:
-        """Before the chunk that starts at ``frame``: hand over the next switch if its time has come."""
+    def ask(self, stream: ChunkStream, frame: int) -> None:
+        """Hand over the next switch if its time has come. Call this before the chunk that starts at ``frame``."""
         # The tolerance lets 0.7 s at 30 frames/s, 20.999... frames in floats, fall on frame 21.
         if self._pending and self.reports[self._pending[0][0]].at * self._fps <= frame + 1e-6:
             index, garment = self._pending.popleft()
             now = time.perf_counter()
-            self._asked.append((session.wear(garment, cutout=False), index, now))
+            self._asked.append((stream.wear(garment, cutout=False), index, now))
 
     def obeyed(self, sequence: int, frame: int, now: float) -> None:
-        """A chunk that starts at ``frame`` and follows all controls up to ``sequence`` came at time ``now``."""
+        """Note that a chunk came at time ``now`` that starts at ``frame`` and obeys controls up to ``sequence``."""
         while self._asked and self._asked[0][0] <= sequence:
             _, index, asked = self._asked.popleft()
             self.reports[index] = SwitchReport(self.reports[index].at, frame, 1000 * (now - asked))
 
 
 class _Sheet:
-    """Collects the few frames that the contact sheet shows, one row for each garment worn."""
+    """Collects the frames of the contact sheet, one row for each garment."""
 
-    def __init__(self, garments: Sequence[Frame], fps: float, total: int) -> None:
-        self._garments = garments
+    def __init__(self, garments: Sequence[Frame | PlacedGarment], fps: float, total: int) -> None:
+        self._garments = [garment.rgb if isinstance(garment, PlacedGarment) else garment for garment in garments]
         self._fps = fps
         self._rows: list[list[tuple[Frame, str]]] = [[] for _ in self._garments]
         self._step = max(1, total // (SHEET_FRAMES_PER_GARMENT * len(garments)))

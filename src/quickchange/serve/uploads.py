@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from quickchange.errors import InputError
+from quickchange.errors import InputError, NotAnImageError
 from quickchange.generate.plan import Garment
 from quickchange.media.images import FORMATS, READABLE, cut_out, fit_reference, load_image
 from quickchange.serve.catalogue import Role
@@ -117,10 +117,8 @@ def read_picture(data: bytes) -> RGB:
         raise InputError(f"{width}x{height} px; at most {MAX_MEGAPIXELS} megapixels are taken: make it smaller")
     try:
         return load_image(data)
-    except InputError as error:
-        if "not an image" in str(error):
-            raise problem("unsupported-media", str(error)) from error
-        raise
+    except NotAnImageError as error:
+        raise problem("unsupported-media", str(error)) from error
 
 
 def read_person(data: bytes) -> RGB:

@@ -91,8 +91,10 @@ def test_a_whole_video_with_a_switch(client: httpx2.Client) -> None:
     [
         ({"times": ["0.5", "1.0"]}, "2 times for 2 garments"),
         ({}, "0 times for 2 garments"),
-        ({"times": "7"}, "between 0 and 1.5"),
-        ({"times": "nan"}, "times"),
+        ({"times": "7"}, "beyond the end of the video, which is 1.5 s"),
+        ({"times": "nan"}, "must come after the start"),
+        ({"times": "-1"}, "must come after the start"),
+        ({"times": "0.5", "prompt": "  "}, "prompt is empty"),
         ({"times": "0.5", "seconds": "100"}, "at most 2"),
         ({"times": "0.5", "seconds": "-1"}, "seconds"),
         ({"times": "0.5", "seed": "x"}, "seed"),

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from quickchange.generate import MAX_SEED
 from quickchange.serve.protocol import VERSION
 from quickchange.serve.protocol.problems import Problem, ProtocolError
 from quickchange.serve.protocol.states import State
 
 MAX_MESSAGE_BYTES = 16 * 1024
 MAX_PROMPT = 300
-MAX_SEED = 2**53 - 1  # what JavaScript holds exactly
 
 Codec = Literal["h264", "vp8", "jpeg"]
 Kind = Literal["top", "bottom", "one-piece"]

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from quickchange.media.images import PlacedGarment
 from quickchange.serve.catalogue import Catalogue, Role
 from quickchange.serve.protocol.problems import problem
 from quickchange.serve.protocol.states import State
@@ -170,7 +171,7 @@ class SessionRegistry:
         if upload.role == "person":
             prepared = self.services.studio.prepare_reference(upload.picture)
         else:
-            prepared = self.services.studio.prepare_garment(upload.picture, cutout=False)
+            prepared = self.services.studio.prepare_garment(PlacedGarment(upload.picture))
         session.check_room()
         session.prepared[upload.role, upload.id] = prepared
         self.services.metrics.uploaded()

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from quickchange.generate import MAX_SEED
 from quickchange.serve.catalogue import Role
 from quickchange.serve.protocol import VERSION, messages
-from quickchange.serve.protocol.messages import MAX_SEED
 from quickchange.serve.protocol.problems import problem
 from quickchange.serve.protocol.states import Event, State, step
 from quickchange.serve.recording import Recording

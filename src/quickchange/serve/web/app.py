@@ -19,6 +19,7 @@ from fastapi.responses import FileResponse
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
+from quickchange.media.images import PlacedGarment
 from quickchange.serve.catalogue import load_catalogue
 from quickchange.serve.metrics import Metrics
 from quickchange.serve.protocol import messages
@@ -111,7 +112,7 @@ def measure_capacity(studio: Studio) -> int:
     """How many streams fit into memory and run at the model's full rate, measured; at least one."""
     by_memory = int(MEMORY_SHARE * studio.free_bytes() / studio.session_bytes)
     blank = np.full((studio.height, studio.width, 3), 255, np.uint8)
-    with studio.open(blank, blank, cutout=False) as session:
+    with studio.open(blank, PlacedGarment(blank)) as session:
         next(session)
         began = time.monotonic()
         frames = sum(len(chunk.frames) for chunk in islice(session, SPEED_CHUNKS))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickchange.errors import QuickchangeError
+from quickchange.media.images import PlacedGarment
 from quickchange.serve.sessions.worker import Worker
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ class StudioInTurns:
         self.place_garment = studio.place_garment
 
     @contextmanager
-    def open(self, *, reference: Frame, garment: Frame, prompt: str, seed: int, cutout: bool) -> Iterator[_InTurns]:
+    def open(
+        self, *, reference: Frame, garment: Frame | PlacedGarment, prompt: str, seed: int, cutout: bool
+    ) -> Iterator[_InTurns]:
         session = self._worker.blocking_turn(lambda: self._studio.open(reference, garment, prompt, seed, cutout=cutout))
         with session:
             yield _InTurns(session, self._worker, self._cancelled)
@@ -54,5 +57,5 @@ class _InTurns:
             raise AbandonedError
         return self._worker.blocking_turn(lambda: next(self._session))
 
-    def wear(self, garment: Frame, *, cutout: bool) -> int:
+    def wear(self, garment: Frame | PlacedGarment, *, cutout: bool) -> int:
         return self._worker.blocking_turn(lambda: self._session.wear(garment, cutout=cutout))

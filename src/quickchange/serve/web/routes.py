@@ -17,9 +17,10 @@ from PIL import Image
 from pydantic import BaseModel
 from starlette.background import BackgroundTask
 
+from quickchange.generate import MAX_SEED
 from quickchange.media.video import default_scale, enlarge, save_png_atomic
 from quickchange.serve.catalogue import Item, Role
-from quickchange.serve.protocol.messages import MAX_PROMPT, MAX_SEED, Kind
+from quickchange.serve.protocol.messages import MAX_PROMPT, Kind
 from quickchange.serve.protocol.problems import problem
 from quickchange.serve.sessions.registry import SessionRegistry
 from quickchange.serve.sessions.session import LiveSession
@@ -237,7 +238,7 @@ async def generate(
 ) -> FileResponse:
     """One whole video, marked as synthetic. Takes a place and its turns like a stream."""
     from quickchange.generate import run as engine
-    from quickchange.generate.plan import Plan
+    from quickchange.generate.plan import Plan, check_terms
 
     at = times or []
     if not 1 <= len(garments) <= MOST_GARMENTS:
@@ -247,8 +248,7 @@ async def generate(
     longest = registry.services.settings.generate_seconds
     if seconds > longest:
         raise problem("invalid", f"seconds is {seconds:g}; this server makes at most {longest:g}")
-    if sorted(set(at)) != at or any(not 0 < time < seconds for time in at):
-        raise problem("invalid", f"times are {at}; expected growing ones between 0 and {seconds:g}")
+    check_terms(times=at, prompt=prompt, seconds=seconds, seed=seed)  # before the pictures are read
 
     async with registry.slot():
         person = await registry.images.run(read_person, await reference.read())
