@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 
 from quickchange.serve.catalogue import load_catalogue
-from quickchange.serve.client import Refused, connect
+from quickchange.serve.client import RefusedError, connect
 from quickchange.serve.protocol.messages import Open
 
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         asyncio.run(watch(args.url, args.token, args.person, args.garments, args.seconds))
-    except Refused as error:
+    except RefusedError as error:
         parser.error(f"the server refuses: {error}")
     except (OSError, TimeoutError) as error:
         parser.error(f"no answer from {args.url} ({error}); start a server with: quickchange serve")
