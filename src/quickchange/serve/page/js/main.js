@@ -1,5 +1,5 @@
 // @ts-check
-/** Puts the page together: who tells whom what. Everything else has one job and knows nothing of the others. */
+/** Puts the page together and connects its parts. Every other script has one job and does not know the rest. */
 import * as api from "./net/api.js";
 import { Connection } from "./net/connection.js";
 import { Controller } from "./state/controller.js";
@@ -46,7 +46,7 @@ const receiver = new Receiver({
   onack: (frame) => connection.send({ type: "ack", frame, switched: controller.times() }),
   onneedkey: () => connection.send({ type: "keyframe" }),
   onbroken: () => {
-    toast("The video decoder of this browser keeps failing; going on with still pictures (JPEG).");
+    toast("The video decoder of this browser keeps failing, so the page switches to still pictures (JPEG).");
     connection.fallBackToJpeg();
   },
 });
@@ -91,7 +91,7 @@ connection.on("welcome", (welcome) => {
   stage.shape(welcome.model);
   controller.welcome(welcome);
   controls.recorded({ type: "recording", on: welcome.recording, url: null, seconds: 0 });
-  connection.send({ type: "visible", visible: !document.hidden }); // a reload tells the old socket "hidden" on its way out
+  connection.send({ type: "visible", visible: !document.hidden }); // on a reload the old page has just said "hidden"
   inspector.welcome();
 });
 connection.on("lost", () => controller.lost());
@@ -170,7 +170,7 @@ Object.defineProperty(window, "quickchange", {
 
 // -- start -----------------------------------------------------------------------------------------------------------
 
-/** Garments and people, tried until they are there: without them there is nothing to open. */
+/** Loads garments and people and retries until it works: without them no session can open. */
 async function load() {
   for (let wait = 500; ; wait = Math.min(5000, wait * 1.5)) {
     try {

@@ -19,7 +19,8 @@ export class ProblemError extends Error {
 }
 
 /**
- * What a response that is not OK says, even if it is no problem document (a proxy's page, for instance).
+ * The problem that a failed response describes; made from the status where it is not a problem document (a proxy's
+ * page).
  * @param {Response} response
  * @returns {Promise<Problem>}
  */
@@ -29,7 +30,7 @@ export async function problemOf(response) {
     const body = await response.json();
     if (body && typeof body.title === "string") return { ...blank, detail: body.title, ...body };
   } catch {
-    // not JSON: the status has to do
+    // not JSON: use the status
   }
   const title = response.status === 413 ? "The file is too large" : `The server answered ${response.status}`;
   return { ...blank, title, detail: `${title} ${response.statusText}`.trim() };
@@ -88,14 +89,14 @@ export async function snapshot(session, frame) {
 }
 
 /**
- * Whether the model is warm: "ready", "warming", "unreachable", or the problem that forbids it.
+ * Asks whether the model is warm: "ready", "warming", "unreachable", or the problem that denies access.
  * @returns {Promise<"ready" | "warming" | "unreachable" | Problem>}
  */
 export async function readiness() {
   try {
     const response = await fetch("/readyz", { credentials: "same-origin", cache: "no-store" });
     if (response.status === 503) return "warming";
-    // Ready says nothing of who may come in; a route that asks for it does.
+    // /readyz needs no token, so it does not show whether this page has access; /v1/people does.
     const door = response.ok ? await fetch("/v1/people", { credentials: "same-origin" }) : response;
     if (door.status === 401 || door.status === 403) return await problemOf(door);
     return response.ok ? "ready" : "unreachable";

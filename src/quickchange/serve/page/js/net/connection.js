@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * The socket and everything that may happen to it: warming up, busy, lost, resumed, refused.
+ * The socket to the server, with all its cases: warming up, busy, lost, resumed, refused.
  *
- * Events: `phase` (see Phase), `welcome`, `lost` (the session could not be resumed; a new one follows), `frame`
- * (ArrayBuffer), and every message of the server under its own type.
+ * Events: `phase` (see Phase), `lost` (the session could not be resumed; a new one follows), `frame` (an ArrayBuffer),
+ * and every message of the server under its own type.
  *
  * @typedef {import("./protocol.js").Video["codec"]} Codec
  * @typedef {"connecting" | "warming" | "online" | "reconnecting" | "busy" | "refused" | "elsewhere" |
@@ -22,9 +22,9 @@ const FIRST_MS = 250;
 const LONGEST_MS = 5000;
 const POLL_MS = 1000;
 const HELLO_MS = 10_000;
-const SILENCE_MS = 8000; // live streams say something every second; beyond this the network has eaten the socket
+const SILENCE_MS = 8000; // a live stream sends something every second; after this long silence the connection is dead
 const DROPPED = 4000;
-const TAKEN_OVER = 4001; // by another tab that has the same token; taking it back unasked would go on forever
+const TAKEN_OVER = 4001; // by another tab with the same token; taking it back unasked would make the tabs fight forever
 
 /** @extends {Emitter<Events>} */
 export class Connection extends Emitter {
@@ -58,14 +58,14 @@ export class Connection extends Emitter {
     return this.phase.name === "online";
   }
 
-  /** @param {import("./protocol.js").FromViewer} message @returns {boolean} whether it went out */
+  /** @param {import("./protocol.js").FromViewer} message @returns {boolean} whether it was sent */
   send(message) {
     if (!this.online || this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(JSON.stringify(message));
     return true;
   }
 
-  /** Connects now, whatever was planned. */
+  /** Connects now and cancels any planned attempt. */
   connect() {
     clearTimeout(this.#timer);
     this.#abandon();
@@ -85,7 +85,7 @@ export class Connection extends Emitter {
     socket.onclose = (event) => socket === this.#socket && this.#closed(event.code);
   }
 
-  /** Decoding keeps failing: go on with what always works. */
+  /** Reconnects with JPEG only, because decoding keeps failing. */
   fallBackToJpeg() {
     this.#codecs = ["jpeg"];
     this.connect();
@@ -95,7 +95,7 @@ export class Connection extends Emitter {
     return this.#codecs;
   }
 
-  /** Gives the session up and starts another. */
+  /** Closes the session and starts a new one. */
   startOver() {
     this.send({ type: "close" });
     this.forget();
@@ -108,12 +108,12 @@ export class Connection extends Emitter {
     this.#store.set("session", null);
   }
 
-  /** For tests: the socket is gone from one moment to the next. */
+  /** For tests: drops the socket without notice. */
   drop() {
     this.#socket?.close(DROPPED);
   }
 
-  /** Called once a second. @param {boolean} expectant whether the server ought to be talking */
+  /** Called once a second. @param {boolean} expectant whether the server should be sending */
   watch(expectant) {
     if (!expectant) this.#heard = performance.now();
     else if (this.online && performance.now() - this.#heard > SILENCE_MS) this.#closed();
@@ -133,7 +133,7 @@ export class Connection extends Emitter {
     try {
       message = JSON.parse(data);
     } catch {
-      return; // not ours; the protocol has only JSON
+      return; // not a message of the protocol
     }
     if (message.type === "welcome") this.#welcome(message);
     else if (message.type === "problem" && message.fatal) {
@@ -177,10 +177,13 @@ export class Connection extends Emitter {
     this.#probe();
   }
 
-  /** A refused handshake does not tell why; ask. While the model warms up, ask again and leave the socket alone. */
+  /**
+   * Asks why the handshake was refused; the browser does not tell. While the model warms up, asks again and opens no
+   * socket.
+   */
   async #probe() {
     const answer = await readiness();
-    if (this.#socket) return; // something else has connected meanwhile
+    if (this.#socket) return; // connected in the meantime
     if (answer === "warming") {
       if (this.phase.name !== "warming") this.#set("warming");
       this.#timer = setTimeout(() => this.#probe(), POLL_MS);

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The 24 bytes before every frame. Their layout is that of `FrameHeader` in `quickchange.serve.protocol`.
+ * The 24 bytes before every frame. Their layout is that of `FrameHeader` in `quickchange.serve.protocol.frames`.
  *
  * @typedef {object} FrameHeader
  * @property {number} number of the frame in the stream

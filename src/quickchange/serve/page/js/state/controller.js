@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * What the viewer wants and what the screen shows: who is on stage, in what, doing what. Sends the controls, follows
- * them to the screen, and brings the wish across lost sockets, reloads and new sessions.
+ * Keeps what the viewer asked for (person, garment, direction) apart from what the screen shows. Sends the controls,
+ * follows them to the screen, and keeps the viewer's choice across lost sockets, reloads and new sessions.
  */
 import * as uploads from "./uploads-store.js";
 import { Switches } from "./switches.js";
@@ -36,10 +36,10 @@ export class Controller {
   #loaded = false;
   /** @type {import("../net/protocol.js").Welcome | null} */
   #welcome = null;
-  /** @type {{garment: Garment | null, person: PersonInfo | null}} what is wished for, shown or not */
-  #wish = { garment: null, person: null };
-  #first = false; // the first picture of a stream is awaited
-  #switches = new Switches((done, ms) => this.#inForce(done, ms));
+  /** @type {{garment: Garment | null, person: PersonInfo | null}} what the viewer asked for, shown or not */
+  #wanted = { garment: null, person: null };
+  #first = false; // whether the first picture of the stream is still to come
+  #switches = new Switches((done, ms) => this.#shown(done, ms));
   #parts;
   #announcements;
 
@@ -54,8 +54,8 @@ export class Controller {
   /** @param {Garment} garment @param {number} start */
   wear(garment, start) {
     const { rack, stage } = this.#parts;
-    if (this.#wish.garment?.id === garment.id) return; // on or on its way: asking again would only cost a cut
-    this.#wish.garment = garment;
+    if (this.#wanted.garment?.id === garment.id) return; // shown or pending: a second request would only cause a cut
+    this.#wanted.garment = garment;
     rack.setNext(garment.id);
     stage.caption("next", garment.name);
     this.#control("wear", garment, (id) => ({ type: "wear", id, garment: garment.id }), start);
@@ -64,8 +64,8 @@ export class Controller {
   /** @param {PersonInfo} person @param {number} start */
   person(person, start) {
     const { people, stage } = this.#parts;
-    if (this.#wish.person?.id === person.id) return;
-    this.#wish.person = person;
+    if (this.#wanted.person?.id === person.id) return;
+    this.#wanted.person = person;
     people.setNext(person.id);
     stage.caption("next", person.name);
     if (!stage.drawn) stage.still(person);
@@ -98,12 +98,12 @@ export class Controller {
     this.person(person, start);
   }
 
-  /** Times to tell the server. */
+  /** The switch times that the server has not received yet. */
   times() {
     return this.#switches.drain();
   }
 
-  /** Something but speed makes what is under way take longer. */
+  /** The pending controls take longer for a reason other than speed. */
   stretched() {
     this.#switches.stretch();
   }
@@ -121,20 +121,20 @@ export class Controller {
    */
   #control(kind, target, message, start) {
     const pending = this.#switches.begin(kind, target, start, this.state !== "live" || document.hidden);
-    // Without a session the wish waits: it goes out with `open`, or once the socket is back.
+    // Without a session the choice waits: `open` sends it, or the resumed socket does.
     if (this.#running) this.#parts.connection.send(message(pending.id));
   }
 
   // -- from the server ------------------------------------------------------------------------------------------------
 
-  /** Garments and people are there. */
+  /** The lists of garments and people have arrived. */
   loaded() {
     this.#loaded = true;
     const { connection, rack, people, stage } = this.#parts;
     if (connection.token) uploads.recall(rack, people);
-    this.#wish.garment ??= rack.first;
-    this.#wish.person ??= people.first;
-    if (this.#wish.person && !stage.drawn) stage.still(this.#wish.person);
+    this.#wanted.garment ??= rack.first;
+    this.#wanted.person ??= people.first;
+    if (this.#wanted.person && !stage.drawn) stage.still(this.#wanted.person);
     if (this.#welcome) this.#begin(this.#welcome);
   }
 
@@ -151,43 +151,43 @@ export class Controller {
     this.#welcome = null;
     this.#change(welcome.state);
     if (welcome.state === "new") this.#open();
-    else this.#goOn(welcome);
+    else this.#continue(welcome);
   }
 
-  /** A fresh session: opens with what is wished for. */
+  /** Opens a new session with what the viewer asked for. */
   #open() {
     const { connection, receiver, rack, people, prompt, stage } = this.#parts;
     receiver.restart();
     this.#switches.clear();
     this.#announcements.take = 1;
     this.#first = true;
-    this.#wish.garment ??= rack.first;
-    this.#wish.person ??= people.first;
-    const { garment, person } = this.#wish;
+    this.#wanted.garment ??= rack.first;
+    this.#wanted.person ??= people.first;
+    const { garment, person } = this.#wanted;
     if (!garment || !person) return;
     if (rack.on !== garment.id) rack.setNext(garment.id);
     if (people.on !== person.id) people.setNext(person.id);
     const seed = drawSeed();
     this.#announcements.label(seed);
     connection.send({ type: "open", person: person.id, garment: garment.id, prompt: prompt.text, seed });
-    this.#change("opening"); // ahead of the server's word: a click in between is sent, not lost
+    this.#change("opening"); // before the server says so: a click until then is sent, not lost
   }
 
-  /** The same session at a new socket. @param {import("../net/protocol.js").Welcome} welcome */
-  #goOn(welcome) {
+  /** Continues the session on a new socket. @param {import("../net/protocol.js").Welcome} welcome */
+  #continue(welcome) {
     const { connection, rack, people, prompt, stage } = this.#parts;
     const { wearing, person } = welcome;
     this.#first = !rack.on;
     for (const message of this.#switches.resumed(welcome)) connection.send(message);
     const waits = this.#waits;
     if (!waits.wear) {
-      this.#wish.garment = rack.find(wearing ?? "") ?? this.#wish.garment;
+      this.#wanted.garment = rack.find(wearing ?? "") ?? this.#wanted.garment;
       if (wearing && rack.on !== wearing) rack.setNext(wearing);
     }
     if (!waits.person) {
-      this.#wish.person = people.find(person ?? "") ?? this.#wish.person;
+      this.#wanted.person = people.find(person ?? "") ?? this.#wanted.person;
       if (person && people.on !== person) people.setNext(person);
-      if (this.#wish.person && !stage.drawn) stage.still(this.#wish.person);
+      if (this.#wanted.person && !stage.drawn) stage.still(this.#wanted.person);
     }
     if (!waits.wear && !waits.person) stage.clearCaption();
     if (!this.#switches.pending("say") && welcome.prompt !== null) prompt.restore(welcome.prompt);
@@ -198,19 +198,20 @@ export class Controller {
     return { wear: Boolean(this.#switches.pending("wear")), person: Boolean(this.#switches.pending("person")) };
   }
 
-  /** The session could not be resumed: its uploads are gone with it. */
+  /** The session could not be resumed; its uploads are lost as well. */
   lost() {
     const { rack, people } = this.#parts;
     const had = uploads.forget();
     rack.removeOwn();
     people.removeOwn();
-    if (this.#wish.garment?.own) this.#wish.garment = rack.first;
-    if (this.#wish.person?.own) this.#wish.person = people.first;
-    const more = had ? " Your own pictures went with it; add them again to use them." : "";
-    if (had || this.#parts.stage.drawn) this.#parts.notify(`The session had ended; a new one has begun.${more}`, "plain");
+    if (this.#wanted.garment?.own) this.#wanted.garment = rack.first;
+    if (this.#wanted.person?.own) this.#wanted.person = people.first;
+    const more = had ? " Your own pictures were removed with it; add them again to use them." : "";
+    if (!had && !this.#parts.stage.drawn) return;
+    this.#parts.notify(`Your session had ended, so a new one has started.${more}`, "plain");
   }
 
-  /** The socket is gone, or not there yet. */
+  /** There is no socket, or it is not open yet. */
   interrupted() {
     this.#switches.stretch();
     this.#parts.receiver.disconnect();
@@ -219,7 +220,7 @@ export class Controller {
   /** @param {SessionState} state */
   changed(state) {
     if (state !== "live") this.#switches.stretch();
-    this.#parts.receiver.rebase(); // the stream's clock stands while it is paused
+    this.#parts.receiver.rebase(); // the stream's clock stops during a pause
     this.#change(state);
   }
 
@@ -240,10 +241,10 @@ export class Controller {
     if (refused) stage.clearCaption();
     if (refused?.kind === "wear") {
       rack.setNext(null);
-      this.#wish.garment = rack.find(rack.on ?? "") ?? null;
+      this.#wanted.garment = rack.find(rack.on ?? "") ?? null;
     } else if (refused?.kind === "person") {
       people.setNext(null);
-      this.#wish.person = people.find(people.on ?? "") ?? null;
+      this.#wanted.person = people.find(people.on ?? "") ?? null;
     } else if (refused?.kind === "say") prompt.refused();
     this.#parts.notify(problem.detail || problem.title, "bad");
   }
@@ -255,11 +256,11 @@ export class Controller {
     const news = this.#switches.displayed(header.obeys, now);
     if (this.#first) this.#announcements.opened(this.#waits);
     this.#first = false;
-    if (news) this.#parts.receiver.ack(); // the server's statistics should not wait for it
+    if (news) this.#parts.receiver.ack(); // so that the server's statistics get it at once
   }
 
   /** @param {import("./switches.js").Pending} done @param {number | null} ms */
-  #inForce(done, ms) {
+  #shown(done, ms) {
     if (done.kind === "wear") this.lastSwitch = { garment: done.target.id, ms };
     this.#announcements.inForce(done, ms, this.#waits.wear || this.#waits.person);
   }
@@ -271,5 +272,5 @@ export class Controller {
   }
 }
 
-/** Short enough to be read off the picture and typed into `quickchange generate --seed`. */
+/** Short enough to read from the picture and to type into `quickchange generate --seed`. */
 const drawSeed = () => Math.floor(Math.random() * 1_000_000);

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * What outlives a reload: the session's token and the pictures uploaded into it (per tab), and preferences (per
- * browser). Storage may be forbidden or full; then nothing is remembered and everything else works.
+ * Values that survive a reload: the session's token and its uploads (per tab), and preferences (per browser). Where the
+ * browser forbids storage or has no room, the page works but remembers nothing.
  */
 
 /**
@@ -27,12 +27,13 @@ function write(area, key, value) {
     if (value === null) area().removeItem(`quickchange.${key}`);
     else area().setItem(`quickchange.${key}`, JSON.stringify(value));
   } catch {
-    // private mode or full: see above
+    // forbidden or full, see above
   }
 }
 
 /**
- * A store on top of the browser's. `area` may throw: asking for a forbidden storage already does.
+ * A store on top of a browser storage. `area` is a function because the browser throws on access to a forbidden
+ * storage.
  * @param {() => Storage} area
  */
 const store = (area) => ({

@@ -1,11 +1,12 @@
 // @ts-check
 /**
- * Follows every control from the click to the first picture that obeys it. Of each kind the latest wins: what it
- * supersedes is forgotten at once. Times go to the server once each; a time that a pause, a hidden tab or a lost socket
- * has stretched says nothing about speed and is not told.
+ * Follows every control from the click to the first picture that obeys it. Of each kind the latest wins, and the older
+ * ones are forgotten at once. Each time goes to the server once. A pause, a hidden tab or a lost socket stretches a
+ * time; such a time does not measure speed, so the server does not get it.
  *
  * @typedef {"wear" | "say" | "person" | "take"} ControlKind
- * @typedef {{wear: import("../net/api.js").Garment, say: string, person: import("../net/api.js").PersonInfo, take: null}} Targets
+ * @typedef {{wear: import("../net/api.js").Garment, say: string, person: import("../net/api.js").PersonInfo,
+ *   take: null}} Targets
  * @typedef {{[Kind in ControlKind]: {id: number, kind: Kind, target: Targets[Kind], start: number,
  *   sequence: number | null, stretched: boolean}}[ControlKind]} Pending
  * @typedef {import("../net/protocol.js").FromViewer} FromViewer
@@ -14,7 +15,7 @@ export class Switches {
   /** @type {Map<ControlKind, Pending>} */
   #pending = new Map();
   /** @type {{sequence: number, ms: number}[]} */
-  #untold = [];
+  #unsent = [];
   #id = 0;
   #obeyed = 0;
   #onshown;
@@ -29,7 +30,7 @@ export class Switches {
    * @param {Kind} kind
    * @param {Targets[Kind]} target
    * @param {number} start time of the click, on performance.now()'s clock
-   * @param {boolean} stretched known from the start, e.g. because the stream is paused
+   * @param {boolean} stretched whether the time is stretched from the start, for example because the stream is paused
    */
   begin(kind, target, start, stretched) {
     const pending = /** @type {Pending} */ ({ id: ++this.#id, kind, target, start, sequence: null, stretched });
@@ -59,7 +60,7 @@ export class Switches {
     if (this.#obeyed >= sequence) this.displayed(this.#obeyed, performance.now());
   }
 
-  /** The server could not do it. @param {number} id */
+  /** The server refused a control. @param {number} id */
   refused(id) {
     for (const [kind, pending] of this.#pending) {
       if (pending.id !== id) continue;
@@ -69,15 +70,15 @@ export class Switches {
     return null;
   }
 
-  /** Something other than the machine's speed makes what is pending take longer. */
+  /** The pending controls take longer for a reason other than speed. */
   stretch() {
     for (const pending of this.#pending.values()) pending.stretched = true;
   }
 
   /**
-   * The same session at a new socket. What it has taken in is settled with its last sequence id.
+   * The session continues on a new socket. What the server already knows is settled with its last sequence id.
    * @param {import("../net/protocol.js").Welcome} welcome
-   * @returns {FromViewer[]} what has to be said again
+   * @returns {FromViewer[]} the messages to send again
    */
   resumed(welcome) {
     /** @type {FromViewer[]} */
@@ -86,7 +87,7 @@ export class Switches {
       if (pending.sequence !== null) continue;
       const { id } = pending;
       if (pending.kind === "take") {
-        this.#pending.delete("take"); // the server does not say whether it has arrived, and nobody waits for it
+        this.#pending.delete("take"); // the server does not say whether it arrived, and nothing depends on it
       } else if (pending.kind === "say") {
         if (welcome.prompt === pending.target) this.settle(pending, welcome.sequence);
         else again.push({ type: "say", id, prompt: pending.target });
@@ -99,18 +100,18 @@ export class Switches {
     return again;
   }
 
-  /** Another stream: sequence numbers start over. */
+  /** Another stream starts: sequence ids begin at 0 again. */
   clear() {
     this.#pending.clear();
-    this.#untold = [];
+    this.#unsent = [];
     this.#obeyed = 0;
   }
 
   /**
-   * A frame has been drawn.
+   * A frame was drawn.
    * @param {number} obeys
    * @param {number} now
-   * @returns {boolean} whether something came into force with it
+   * @returns {boolean} whether it was the first frame to obey some control
    */
   displayed(obeys, now) {
     this.#obeyed = obeys;
@@ -119,16 +120,16 @@ export class Switches {
       if (pending.sequence === null || pending.sequence > obeys) continue;
       this.#pending.delete(kind);
       const ms = pending.stretched ? null : Math.max(0, now - pending.start);
-      if (ms !== null && pending.sequence >= 1) this.#untold.push({ sequence: pending.sequence, ms });
+      if (ms !== null && pending.sequence >= 1) this.#unsent.push({ sequence: pending.sequence, ms });
       this.#onshown(pending, ms);
       any = true;
     }
     return any;
   }
 
-  /** Times that have not been told yet; they are then. */
+  /** Returns the times that the server does not have yet, at most 16, and removes them. */
   drain() {
-    const told = this.#untold.splice(0, 16);
-    return told.map(({ sequence, ms }) => ({ sequence, ms: Math.min(600_000, Math.round(ms * 10) / 10) }));
+    const times = this.#unsent.splice(0, 16);
+    return times.map(({ sequence, ms }) => ({ sequence, ms: Math.min(600_000, Math.round(ms * 10) / 10) }));
   }
 }

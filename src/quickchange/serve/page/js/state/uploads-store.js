@@ -1,5 +1,5 @@
 // @ts-check
-/** The viewer's own pictures. They live as long as the session; a reload that resumes it finds them again. */
+/** The viewer's own pictures. They last as long as the session; a reload that resumes the session restores them. */
 import { tab } from "./storage.js";
 
 /** @typedef {import("../net/api.js").Upload} Upload */

@@ -1,5 +1,5 @@
 // @ts-check
-/** What has come onto the screen, told everywhere at once: tiles, label on the picture, figure, screen reader. */
+/** Announces what has reached the screen: on the tiles, on the picture, in the timing panel and to screen readers. */
 import { milliseconds } from "./text.js";
 import { announce } from "./toast.js";
 
@@ -18,8 +18,8 @@ export class Announcements {
   /**
    * A control has reached the screen.
    * @param {import("../state/switches.js").Pending} done
-   * @param {number | null} ms null where the time says nothing
-   * @param {boolean} more whether another garment or person is on its way
+   * @param {number | null} ms null where the time is not a measure of speed
+   * @param {boolean} more whether another garment or person is pending
    */
   inForce(done, ms, more) {
     const { rack, people, prompt, stage, timing } = this.#parts;
@@ -36,7 +36,8 @@ export class Announcements {
   }
 
   /**
-   * The first picture of a stream: what it was opened with is on, unless something newer is on its way.
+   * The first picture of a stream is shown. It shows what the stream was opened with, unless something newer is
+   * pending.
    * @param {{wear: boolean, person: boolean}} waiting
    */
   opened(waiting) {

@@ -1,5 +1,5 @@
 // @ts-check
-/** What the last chunks took, as bars, and the last few in words. */
+/** The times of the last chunks as bars, and the last few chunks as a table. */
 import { byId, el, setText } from "./dom.js";
 
 const BARS = 64;

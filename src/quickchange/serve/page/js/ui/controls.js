@@ -18,8 +18,8 @@ export class Controls {
   #hooks;
 
   /**
-   * @param {{send(message: import("../net/protocol.js").FromViewer): boolean, take(start: number): void, session(): string | null,
-   *   frame(): number | null, flash(): void}} hooks
+   * @param {{send(message: import("../net/protocol.js").FromViewer): boolean, take(start: number): void,
+   *   session(): string | null, frame(): number | null, flash(): void}} hooks
    */
   constructor(hooks) {
     this.#hooks = hooks;
@@ -28,7 +28,7 @@ export class Controls {
     this.#snapshot.addEventListener("click", () => this.snapshot());
     this.#record.addEventListener("click", () => this.toggleRecord());
     this.#fullscreen.addEventListener("click", () => this.toggleFullscreen());
-    this.#fullscreen.hidden = !document.fullscreenEnabled; // no such thing on an iPhone
+    this.#fullscreen.hidden = !document.fullscreenEnabled; // an iPhone has no full screen
     document.addEventListener("fullscreenchange", () => {
       const on = Boolean(document.fullscreenElement);
       this.#fullscreen.setAttribute("aria-pressed", String(on));
@@ -43,7 +43,7 @@ export class Controls {
     this.#pause.disabled = this.#snapshot.disabled = this.#record.disabled = !running;
     this.#take.disabled = !(running || (online && state === "opening"));
     this.#pause.setAttribute("aria-pressed", String(this.paused));
-    setText(this.#pause.querySelector(".label"), this.paused ? "Go on" : "Pause");
+    setText(this.#pause.querySelector(".label"), this.paused ? "Continue" : "Pause");
     inside(this.#pause, "use").setAttribute("href", this.paused ? "#i-play" : "#i-pause");
   }
 
@@ -90,10 +90,11 @@ export class Controls {
       this.#timer = setInterval(() => this.#tick(), 250);
       announce("Recording");
     }
-    // Only a path on this server: a link is never built from anything else.
+    // Only a path on this server may become a link.
     if (message.url?.startsWith("/") && !message.url.startsWith("//")) {
       const link = el("a", { className: "button", href: message.url, download: "quickchange.mp4" }, icon("save"), "Save MP4");
-      toast(`Recording ended, ${clockTime(message.seconds)}. It is kept while this session lives.`, { action: link, stays: true });
+      const text = `The recording is ready (${clockTime(message.seconds)}). The server keeps it until this session ends.`;
+      toast(text, { action: link, stays: true });
     } else if (ended) announce("Recording ended");
   }
 

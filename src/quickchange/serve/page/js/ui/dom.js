@@ -1,5 +1,5 @@
 // @ts-check
-/** Small helpers for the DOM. Data only ever becomes text nodes or attributes, never markup. */
+/** Small helpers for the DOM. Data becomes text nodes or attributes, never markup. */
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -74,7 +74,7 @@ export function icon(name) {
   return svg;
 }
 
-/** The seam around a tile: stitches that run while a garment is next, a closed seam once it is on. */
+/** The seam around a tile: its stitches run while a garment is next, and it is closed when the garment is on. */
 export function seam() {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", "seam");
@@ -85,7 +85,7 @@ export function seam() {
 }
 
 /**
- * Sets text only where it differs: a live region or a selection is not disturbed for nothing.
+ * Sets the text only where it differs, so that live regions and selections are not disturbed.
  * @param {Node | null} node
  * @param {string} text
  */

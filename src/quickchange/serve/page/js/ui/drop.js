@@ -7,7 +7,7 @@ const hasFiles = (data) => [...(data?.types ?? [])].includes("Files");
 
 /** @param {(file: File, role: string, kind?: string) => void} ondrop */
 export function startDrop(ondrop) {
-  let depth = 0; // enter and leave also come for every child
+  let depth = 0; // every child element sends its own enter and leave
   /** @param {boolean} on */
   const mark = (on) => document.body.classList.toggle("dropping", on);
 
@@ -22,7 +22,7 @@ export function startDrop(ondrop) {
     if (!depth) mark(false);
   });
   addEventListener("dragover", (event) => {
-    if (hasFiles(event.dataTransfer)) event.preventDefault(); // else the browser would leave the page for the picture
+    if (hasFiles(event.dataTransfer)) event.preventDefault(); // otherwise the browser would open the picture
   });
   addEventListener("drop", (event) => {
     depth = 0;

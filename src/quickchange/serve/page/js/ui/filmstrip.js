@@ -6,8 +6,8 @@ import { byId, el, icon, setText } from "./dom.js";
 
 const LETTERS = { reference: "ref", garment: "gar", history: "" };
 const STATES = {
-  live: "seen by attention",
-  stale: "outdated by a new version, about to leave",
+  live: "visible to attention",
+  stale: "made under an older version, about to leave",
   withdrawn: "leaves the cache with this step",
   writing: "being computed",
 };
@@ -61,7 +61,7 @@ export class Filmstrip {
     cell.dataset.state = entry ? entry.state : "free";
     cell.dataset.thread = entry ? entry.thread : "";
     cell.dataset.pinned = String(Boolean(entry?.pinned));
-    // Old and new garments side by side are told apart by shade, not by the label alone.
+    // Shades tell old and new garments apart, not the label alone.
     cell.dataset.shade = String(entry ? entry.versions[1] % 3 : 0);
     setText(thread, entry ? LETTERS[entry.thread] || `#${entry.frame}` : "");
     setText(version, entry ? `r${entry.versions[0]}\ng${entry.versions[1]}` : "");

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The drawer that shows the KV cache at work, chunk by chunk. A switch comes as several steps, played one after another;
- * ordinary chunks are shown as they come. Closed, it does nothing and the server is told so.
+ * The drawer that shows the KV cache at work, chunk by chunk. It plays the steps of a switch one after another and
+ * shows ordinary chunks as they arrive. While it is closed, the server sends nothing for it.
  */
 import { byId, el, reducedMotion, setText } from "./dom.js";
 import { Filmstrip } from "./filmstrip.js";
@@ -11,20 +11,20 @@ import { ChunkLog, isSwitch } from "./chunklog.js";
 /** @typedef {import("../net/protocol.js").CacheStep} CacheStep */
 
 const STEP_MS = 350;
-const HURRIED_MS = 110; // while another switch waits: the drawer stays close to the picture
+const HURRIED_MS = 110; // while another switch waits, so that the drawer keeps up with the picture
 const MOST_WAITING = 4;
 
-/** What the moves do; their names are those of serve/inspector.py. @type {Record<string, string>} */
+/** What the moves do, by the names that the server gives them. @type {Record<string, string>} */
 const MOVES = {
-  refresh: "The garment is given anew: all that was made under the old one turns stale.",
-  disentangle: "The reference becomes the last shown frame, so that the motion goes on from its pose.",
+  refresh: "The garment changes. Everything made under the old one becomes stale.",
+  disentangle: "The last shown frame becomes the reference, so the motion continues from its pose.",
   withdraw: "History that shows the old garment leaves the cache.",
   retain: "Stale history stays visible.",
-  forward: "Reference and garment are computed jointly, in their own two slots.",
-  "new segment": "Positions restart: the cache looks like the start of a clip.",
-  "new prompt": "What has happened so far stays true: nothing turns stale.",
-  generate: "The next frames get slots and are denoised; where the window is full, the oldest leave.",
-  commit: "The pass is filed: what it wrote is seen from now on.",
+  forward: "Reference and garment are computed together, each in its own slot.",
+  "new segment": "Positions start again, as at the start of a clip.",
+  "new prompt": "The history stays valid: nothing becomes stale.",
+  generate: "The next frames get slots and are denoised. Where the window is full, the oldest frames leave.",
+  commit: "The entries just written become visible to attention.",
 };
 
 export class Inspector {
@@ -59,7 +59,7 @@ export class Inspector {
     }
   }
 
-  /** A new socket knows nothing of the drawer. */
+  /** Tells a new socket that the drawer is open. */
   welcome() {
     if (this.open) this.#send({ type: "inspect", on: true });
   }
@@ -70,7 +70,7 @@ export class Inspector {
     this.#log.add(message);
     this.#waiting.push(message);
     while (this.#waiting.length > MOST_WAITING) {
-      // Behind: ordinary chunks are passed over first, switches are what one opens the drawer for.
+      // Too far behind: skip ordinary chunks first, because switches are what the drawer is for.
       const plain = this.#waiting.findIndex((waiting) => !isSwitch(waiting));
       this.#waiting.splice(Math.max(0, plain), 1);
     }
@@ -96,7 +96,7 @@ export class Inspector {
   #show(message, step, switching) {
     this.#strip.draw(message.window, step.entries);
     const [r, g, t] = step.versions;
-    setText(byId("cache-force"), `segment ${step.segment} · in force r${r} g${g} t${t}`);
+    setText(byId("cache-force"), `segment ${step.segment} · versions r${r} g${g} t${t}`);
     setText(byId("cache-move"), step.move);
     setText(byId("cache-words"), MOVES[step.move] ?? "");
     this.#drawer.dataset.switching = String(switching);

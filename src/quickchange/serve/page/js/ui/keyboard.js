@@ -1,5 +1,5 @@
 // @ts-check
-/** Keys for everything. None is taken while someone types, with a modifier, or while a dialog is open. */
+/** Keyboard shortcuts. They are off while the viewer types, with a modifier key, and while a dialog is open. */
 import { byId } from "./dom.js";
 
 /** @param {EventTarget | null} target */
@@ -27,7 +27,7 @@ export function startKeyboard(keys) {
     }
     if (document.querySelector("dialog[open]")) return;
     if (event.key === " " && event.target instanceof HTMLElement && event.target.matches("button, a")) {
-      // Space belongs to the button that was walked to. One that was clicked only happens to have the focus.
+      // Space presses a button that the keyboard focused. A clicked button merely still has the focus.
       if (!byPointer) return;
       event.target.blur();
     }

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * What lies over the picture when it does not move, and the small light in the header: one place that turns phase and
- * state into words. The picture beneath stays visible.
+ * The overlay on a picture that does not move, and the status light in the header. This is the one place that turns the
+ * connection's phase and the session's state into words. The picture stays visible below the overlay.
  */
 import { byId, icon, setText } from "./dom.js";
 import { sentence } from "./text.js";
@@ -9,7 +9,9 @@ import { announce } from "./toast.js";
 
 /** @typedef {import("../net/connection.js").Phase} Phase */
 /** @typedef {{tone: string, label: string, title?: string, detail?: string, icon?: string, action?: string,
- *   run?: () => void, spin?: boolean, soft?: boolean, clear?: boolean}} View soft: a small label; clear: the picture stays bright */
+ *   run?: () => void, spin?: boolean, soft?: boolean, clear?: boolean}} View
+ *   soft: a small label only; clear: the picture stays bright
+ */
 
 export class Overlay {
   #box = byId("overlay");
@@ -33,7 +35,7 @@ export class Overlay {
   constructor(acts) {
     this.#acts = acts;
     this.#button.addEventListener("click", () => this.#view?.run?.());
-    setInterval(() => this.#now.phase.name !== "online" && this.show(), 500); // countdowns and "for 12 s"
+    setInterval(() => this.#now.phase.name !== "online" && this.show(), 500); // updates the countdowns
   }
 
   /** @param {Partial<{phase: Phase, state: string, problem: import("../net/protocol.js").Problem | null}>} [change] */
@@ -73,23 +75,26 @@ export class Overlay {
       case "warming":
         return {
           tone: "wait", label: "Warming up", title: "Warming up the model", spin: true,
-          detail: `It runs every path once, a change of clothes included, so that your first click is quick. ${waited} s so far; the show starts by itself.`,
+          detail: "The server runs everything once, including a change of clothes, so that your first click is fast. " +
+            `${waited} s so far; the show starts by itself.`,
         };
       case "busy":
         return {
           tone: "wait", label: "All places taken", title: "The house is full", icon: "again", action: "Try now",
-          run: acts.connect, detail: `${sentence(phase.detail)} Trying again in ${left} s.`,
+          run: acts.connect, detail: `${sentence(phase.detail)} Next try in ${left} s.`,
         };
       case "reconnecting":
         return {
           tone: "bad", label: "Reconnecting", title: "Reconnecting", spin: true, soft: phase.attempt < 2,
-          detail: phase.attempt < 3 ? "" : "The server does not answer. A session waits for half a minute; after that a new one begins.",
-          ...(phase.attempt < 3 ? {} : { icon: "again", action: "Try now", run: acts.connect }),
+          ...(phase.attempt < 3 ? {} : {
+            detail: "The server does not answer. It keeps a session for about half a minute; after that, a new one starts.",
+            icon: "again", action: "Try now", run: acts.connect,
+          }),
         };
       case "refused":
         return {
-          tone: "bad", label: "Not signed in", title: sentence(phase.title || "Not signed in").slice(0, -1), icon: "again", action: "Reload",
-          detail: sentence(phase.detail), run: acts.reload,
+          tone: "bad", label: "Not signed in", title: sentence(phase.title || "Not signed in").slice(0, -1),
+          icon: "again", action: "Reload", detail: sentence(phase.detail), run: acts.reload,
         };
       case "elsewhere":
         return {
@@ -98,18 +103,20 @@ export class Overlay {
         };
       case "ended":
         return {
-          tone: "bad", label: "Ended", title: sentence(phase.title || "The session has ended").slice(0, -1), detail: sentence(phase.detail),
-          icon: "again", action: "Start again", run: acts.startOver,
+          tone: "bad", label: "Ended", title: sentence(phase.title || "The session has ended").slice(0, -1),
+          detail: sentence(phase.detail), icon: "again", action: "Start again", run: acts.startOver,
         };
     }
     switch (state) {
       case "paused":
-        return { tone: "idle", label: "Paused", title: "Paused", icon: "play", action: "Go on", run: acts.resume, clear: true };
+        return {
+          tone: "idle", label: "Paused", title: "Paused", icon: "play", action: "Continue", run: acts.resume, clear: true,
+        };
       case "error":
       case "closed":
         return {
           tone: "bad", label: "Stopped", title: sentence(problem?.title ?? "The stream has stopped").slice(0, -1),
-          detail: sentence(problem?.detail ?? "The server could not go on with this stream."), icon: "again",
+          detail: sentence(problem?.detail ?? "The server could not continue this stream."), icon: "again",
           action: "Start again", run: acts.startOver,
         };
       case "live":

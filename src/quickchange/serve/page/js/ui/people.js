@@ -1,5 +1,5 @@
 // @ts-check
-/** Who is on stage: bundled people, one's own pictures. */
+/** The choice of the person on stage: bundled people and the viewer's own pictures. */
 import { Choices } from "./choices.js";
 import { all, byId, el, icon, seam } from "./dom.js";
 
@@ -34,8 +34,8 @@ export class People extends Choices {
     });
     const add = el("button", { type: "button", className: "person person-add" });
     add.append(el("span", { className: "person-picture" }, icon("plus")), el("span", { className: "person-name" }, "Yours"));
-    add.setAttribute("aria-label", "Use a picture of your own as the person");
-    add.title = "Use a picture of your own, with the person's consent";
+    add.setAttribute("aria-label", "Use your own picture as the person");
+    add.title = "Use your own picture, with the person's consent";
     add.addEventListener("click", () => this.#hooks.onadd());
     this.#box.replaceChildren(...tiles, add);
     this.mark();

@@ -1,5 +1,5 @@
 // @ts-check
-/** One line of direction; Enter sends it, and a word says when the picture follows. */
+/** The direction: one line that Enter sends. A note says when the picture follows it. */
 import { byId, setText } from "./dom.js";
 import { milliseconds } from "./text.js";
 
@@ -9,7 +9,7 @@ export class Prompt {
   #input = byId("prompt", HTMLTextAreaElement);
   #state = byId("prompt-state");
   #send = byId("prompt-send", HTMLButtonElement);
-  #inForce = DEFAULT_PROMPT;
+  #active = DEFAULT_PROMPT;
   #onsay;
 
   /** @param {(text: string, start: number) => void} onsay */
@@ -19,10 +19,10 @@ export class Prompt {
     this.#input.addEventListener("input", () => this.#edited());
     this.#input.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && !event.isComposing) {
-        event.preventDefault(); // one line of text: Enter sends
+        event.preventDefault(); // Enter sends instead of starting a new line
         this.#submit(event.timeStamp);
       } else if (event.key === "Escape") {
-        this.#input.value = this.#inForce;
+        this.#input.value = this.#active;
         this.#edited();
         this.#input.blur();
       }
@@ -35,7 +35,7 @@ export class Prompt {
   }
 
   get text() {
-    return this.#inForce;
+    return this.#active;
   }
 
   focus() {
@@ -43,37 +43,37 @@ export class Prompt {
     this.#input.select();
   }
 
-  /** What the session says is in force, e.g. after a reload. @param {string} text */
+  /** Shows the direction that the session reports, for example after a reload. @param {string} text */
   restore(text) {
-    const untouched = this.#input.value === this.#inForce;
-    this.#inForce = text;
+    const untouched = this.#input.value === this.#active;
+    this.#active = text;
     if (untouched) this.#input.value = text;
     this.#edited();
   }
 
   /** @param {number | null} ms */
   shown(ms) {
-    this.#say("on", ms === null ? "In force" : `In force after ${milliseconds(ms)}`);
+    this.#say("on", ms === null ? "Active" : `Active after ${milliseconds(ms)}`);
   }
 
   refused() {
-    this.#say("edited", "Not taken; the old one stays in force");
+    this.#say("edited", "Not accepted; the previous direction stays active");
   }
 
   /** @param {number} start */
   #submit(start) {
     const text = this.#input.value.replace(/\s+/g, " ").trim();
     this.#input.value = text;
-    this.#input.blur(); // keys belong to the stage again
-    if (text === this.#inForce) return this.#say("on", "In force");
-    this.#inForce = text;
+    this.#input.blur(); // so that the keyboard shortcuts work again
+    if (text === this.#active) return this.#say("on", "Active");
+    this.#active = text;
     this.#say("next", "On its way");
     this.#onsay(text, start);
   }
 
   #edited() {
-    const changed = this.#input.value.replace(/\s+/g, " ").trim() !== this.#inForce;
-    this.#say(changed ? "edited" : "on", changed ? "Press Enter to send" : "In force");
+    const changed = this.#input.value.replace(/\s+/g, " ").trim() !== this.#active;
+    this.#say(changed ? "edited" : "on", changed ? "Press Enter to send" : "Active");
   }
 
   /** @param {string} kind @param {string} words */

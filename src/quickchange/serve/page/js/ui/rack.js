@@ -61,12 +61,12 @@ export class Rack extends Choices {
     super.setOn(id);
   }
 
-  /** In the order of the numbers: group by group, one's own first. */
+  /** The garments in the order of their numbers: group by group, the viewer's own first. */
   #ordered() {
     return GROUPS.flatMap(([kind]) => this.items.filter((garment) => garment.kind === kind));
   }
 
-  /** Scrolls the rack, never the page: on a phone the stage stays where it is. @param {string} id */
+  /** Scrolls the rack to a tile but never the page: on a phone the stage stays in view. @param {string} id */
   #reveal(id) {
     const tile = this.#box.querySelector(`[data-garment-id="${CSS.escape(id)}"]`);
     if (!tile) return;
@@ -116,7 +116,7 @@ export class Rack extends Choices {
     if (number <= NUMBERS) button.setAttribute("aria-keyshortcuts", String(number));
     button.title = garment.name;
     button.append(picture, el("span", { className: "tile-name" }, garment.name));
-    // The event's own time, not that of this line: what the page took to get here counts as well.
+    // The time of the event, so that the page's own reaction time counts as well.
     button.addEventListener("click", (event) => this.#hooks.onpick(garment, event.timeStamp));
     return button;
   }

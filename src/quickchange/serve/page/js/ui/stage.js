@@ -1,8 +1,8 @@
 // @ts-check
-/** The picture: a canvas in device pixels that is never blank, and the plain labels on it. */
+/** The picture, a canvas in device pixels that is never blank, and the labels on it. */
 import { byId, setText } from "./dom.js";
 
-const LONGEST = 1280; // device pixels of the long side; beyond it scaling costs and shows nothing new
+const LONGEST = 1280; // device pixels of the long side; more would cost time and show nothing new
 const CAPTION_MS = 2600;
 const MARGIN = 10; // around the picture, for the viewfinder's corners; the same in stage.css
 
@@ -13,7 +13,7 @@ export class Stage {
   #caption = byId("caption");
   #canvas = byId("stage", HTMLCanvasElement);
   #context = /** @type {CanvasRenderingContext2D} */ (this.#canvas.getContext("2d", { alpha: false }));
-  // The last picture in its own size, to draw again when the window changes: a frozen picture stays sharp.
+  // The last picture in its own size. It is drawn again when the window changes, so a frozen picture stays sharp.
   #last = document.createElement("canvas");
   #lastContext = /** @type {CanvasRenderingContext2D} */ (this.#last.getContext("2d", { alpha: false }));
   #aspect = 3 / 4;
@@ -48,7 +48,7 @@ export class Stage {
     }
   }
 
-  /** The person before there is a picture. @param {{name: string, image: string}} person */
+  /** Shows the person until the first picture is there. @param {{name: string, image: string}} person */
   still(person) {
     if (this.#still.getAttribute("src") !== person.image) this.#still.src = person.image;
     this.#still.alt = `${person.name}, still`;
@@ -65,7 +65,7 @@ export class Stage {
   }
 
   /**
-   * A word at the foot of the picture; it stays while something is awaited, else it goes by itself.
+   * Shows a caption at the foot of the picture. It stays while a control is pending; otherwise it disappears by itself.
    * @param {"next" | "on" | "wait"} kind
    * @param {string} text
    */
@@ -81,7 +81,7 @@ export class Stage {
     this.#caption.hidden = true;
   }
 
-  /** A blink of the picture, when a snapshot is taken. */
+  /** Lets the picture blink for a snapshot. */
   flash() {
     this.#frame.classList.remove("flash");
     void this.#frame.offsetWidth; // restarts the animation
@@ -105,7 +105,7 @@ export class Stage {
 
   #paint() {
     if (!this.#last.width || !this.#last.height) return;
-    this.#context.imageSmoothingEnabled = true; // a resized canvas forgets both
+    this.#context.imageSmoothingEnabled = true; // resizing a canvas resets both
     this.#context.imageSmoothingQuality = "high";
     this.#context.drawImage(this.#last, 0, 0, this.#canvas.width, this.#canvas.height);
   }

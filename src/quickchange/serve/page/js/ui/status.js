@@ -1,5 +1,5 @@
 // @ts-check
-/** The quiet line of numbers at the foot. Frames shown are counted by this page; the rest is what the server says. */
+/** The line of numbers at the foot of the page. The page counts the frames shown; the server reports the rest. */
 import { byId, setText } from "./dom.js";
 import { milliseconds } from "./text.js";
 
@@ -18,7 +18,8 @@ export class Status {
     const kinds = model.kinds.length ? `It was trained on ${model.kinds.map((kind) => `${kind}s`).join(", ")}.` : "";
     setText(
       byId("about"),
-      `${model.name} on ${model.device}: generates ${model.width} × ${model.height} pixels, shown enlarged, ${model.fps} frames per second. ${kinds}`,
+      `${model.name} on ${model.device} generates ${model.width} × ${model.height} pixels at ${model.fps} frames ` +
+        `per second. The picture is shown enlarged. ${kinds}`,
     );
   }
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** Light and dark: the system's choice until the viewer makes one. */
+/** Light and dark colours: those of the system until the viewer chooses. */
 import { byId, inside } from "./dom.js";
 import { browser } from "../state/storage.js";
 

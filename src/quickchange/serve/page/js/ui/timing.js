@@ -1,11 +1,11 @@
 // @ts-check
-/** From click to picture: the last time in large, the ones before as dots on one scale. */
+/** The times from click to picture: the last one large, the earlier ones as dots on one scale. */
 import { byId, el, setText } from "./dom.js";
 import { milliseconds } from "./text.js";
 
 const MOST = 24;
 const LEAST_SCALE_MS = 500;
-const LEAST_TIMES = 5; // that percentiles mean anything of
+const LEAST_TIMES = 5; // fewer times give no meaningful percentiles
 
 export class Timing {
   #dots = byId("timing-dots");
@@ -39,6 +39,6 @@ export class Timing {
     if (this.#times.length < LEAST_TIMES) return "";
     const sorted = [...this.#times].sort((a, b) => a - b);
     const at = (/** @type {number} */ share) => milliseconds(sorted[Math.ceil(share * sorted.length) - 1]);
-    return `half within ${at(0.5)}, 95 % within ${at(0.95)}`;
+    return `50% within ${at(0.5)}, 95% within ${at(0.95)}`;
   }
 }

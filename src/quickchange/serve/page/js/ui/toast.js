@@ -1,5 +1,5 @@
 // @ts-check
-/** Short notes at the edge, and what screen readers are told. */
+/** Short notes at the edge of the page, and announcements to screen readers. */
 import { byId, el, icon } from "./dom.js";
 
 const STAYS_MS = 6000;
@@ -7,9 +7,9 @@ const MOST = 3;
 
 let turn = 0;
 
-/** Says something to screen readers, politely. @param {string} text */
+/** Announces a text to screen readers, politely. @param {string} text */
 export function announce(text) {
-  // Two lines in turn: the same sentence twice in a row is read twice.
+  // Two lines in turn, so that the same sentence twice in a row is read twice.
   const lines = byId("live").children;
   turn = 1 - turn;
   lines[1 - turn].textContent = "";
@@ -31,7 +31,7 @@ export function toast(text, { tone = "plain", action = null, stays = false, spok
   shelf.append(note);
   if (!stays) {
     let timer = setTimeout(remove, STAYS_MS);
-    // Who reads slowly holds it with the pointer or the focus.
+    // The pointer or the focus keeps the note, for slow readers.
     for (const hold of ["pointerenter", "focusin"]) note.addEventListener(hold, () => clearTimeout(timer));
     for (const free of ["pointerleave", "focusout"]) {
       note.addEventListener(free, () => (timer = setTimeout(remove, STAYS_MS)));
@@ -41,14 +41,14 @@ export function toast(text, { tone = "plain", action = null, stays = false, spok
   return remove;
 }
 
-/** Takes the newest note away; false where there is none. */
+/** Removes the newest note; false where there is none. */
 export function dismissToast() {
   const note = byId("toasts").lastElementChild;
   note?.remove();
   return Boolean(note);
 }
 
-/** In full screen only the full-screen element is visible: notes move into it. */
+/** Moves the notes into the full-screen element, because only that is visible in full screen. */
 export function startToasts() {
   const shelf = byId("toasts");
   document.addEventListener("fullscreenchange", () => (document.fullscreenElement ?? document.body).append(shelf));

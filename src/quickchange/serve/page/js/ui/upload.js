@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * One's own pictures: chosen, dropped or pasted. A garment is looked at in a dialog before it is worn: what the server
- * has cut out is what the model will see.
+ * Pictures that the viewer chooses, drops or pastes. A dialog first shows what the server cut out of a garment's
+ * picture, because that is what the model will see.
  */
 import * as api from "../net/api.js";
 import { byId, setText } from "./dom.js";
@@ -10,7 +10,7 @@ import { toast } from "./toast.js";
 
 /** @typedef {import("../net/api.js").Upload} Upload */
 
-const LARGEST = 20 * 2 ** 20; // the server's default limit; it has the last word
+const LARGEST = 20 * 2 ** 20; // the server's default limit; the server decides in the end
 
 export class Uploads {
   #dialog = byId("upload-dialog", HTMLDialogElement);
@@ -38,13 +38,13 @@ export class Uploads {
       byId(id).addEventListener("change", (/** @type {Event} */ event) => {
         const input = /** @type {HTMLInputElement} */ (event.target);
         const file = input.files?.[0];
-        input.value = ""; // the same file can be chosen again
+        input.value = ""; // so that the same file can be chosen again
         if (file) this.take(file, role, this.#asked);
       });
     }
     this.#whole.addEventListener("change", () => this.#send());
     for (const radio of this.#kinds) {
-      // The cut-out is the same whatever it is called: nothing to send again.
+      // The cut-out does not depend on the kind, so nothing is sent again.
       radio.addEventListener("change", () => {
         if (this.#ready) this.#accepted(this.#ready);
       });
@@ -67,7 +67,7 @@ export class Uploads {
     return value === "bottom" || value === "one-piece" ? value : "top";
   }
 
-  /** Opens the file picker. @param {string} [kind] what to take it for */
+  /** Opens the file picker. @param {string} [kind] kind of the garment */
   choose(kind) {
     this.#asked = kind;
     byId("file").click();
@@ -94,10 +94,11 @@ export class Uploads {
     }
     if (file.size > LARGEST) {
       const size = (file.size / 2 ** 20).toFixed(0);
-      return void toast(`The picture has ${size} MB; at most 20 are taken. Make it smaller and try again.`, { tone: "bad" });
+      const text = `The picture has ${size} MB; the limit is 20 MB. Make it smaller and try again.`;
+      return void toast(text, { tone: "bad" });
     }
     if (role === "person") return void this.#person(file);
-    this.#setKind(kind ?? "top"); // not what the last one was
+    this.#setKind(kind ?? "top"); // not the kind of the last garment
     this.#file = file;
     this.#whole.checked = false;
     if (!this.#dialog.open) this.#dialog.showModal();
@@ -119,7 +120,7 @@ export class Uploads {
     }
   }
 
-  /** Uploads under the present choices and shows what came of it. */
+  /** Uploads with the current choices and shows the result. */
   async #send() {
     this.#abort.abort();
     this.#abort = new AbortController();
@@ -127,7 +128,7 @@ export class Uploads {
     const file = this.#file;
     const session = this.#hooks.session();
     if (!file) return;
-    this.#show("busy", "Cutting the garment out");
+    this.#show("busy", "Cutting out the garment");
     if (!session) return this.#fail("Not connected yet. Wait until the picture is live, then try again.");
     try {
       const options = { role: /** @type {const} */ ("garment"), kind: this.#kind, cutout: !this.#whole.checked };
@@ -143,12 +144,13 @@ export class Uploads {
     }
   }
 
-  /** The cut-out is there, under the kind that is chosen now. @param {Upload} upload */
+  /** The cut-out has arrived; the kind is the one that is chosen now. @param {Upload} upload */
   #accepted(upload) {
     this.#ready = { ...upload, kind: this.#kind };
     const trained = this.#hooks.trained();
     const odd = trained.length && !trained.includes(this.#kind);
-    const warning = odd ? ` This model was trained on ${trained.map((kind) => `${kind}s`).join(", ")}: it wears anything as one.` : "";
+    const known = trained.map((kind) => `${kind}s`).join(", ");
+    const warning = odd ? ` This model was trained on ${known} only; it may draw this garment as one of those.` : "";
     this.#show("ready", verdict(upload, this.#whole.checked) + warning);
   }
 
@@ -191,12 +193,19 @@ export class Uploads {
 
 /** @param {Upload} upload @param {boolean} whole */
 function verdict(upload, whole) {
-  if (whole) return "The whole picture is used, background and all.";
+  if (whole) return "The whole picture is used, including the background.";
   if (upload.recognised) return "This is what the model will see.";
-  return "The background could not be told apart, so the whole picture is used. A plain background works best.";
+  return (
+    "The background could not be separated from the garment, so the whole picture is used. " +
+    "A plain background works best."
+  );
 }
 
-/** A file's name without its ending, as a garment's name. @param {File | Blob | null} file @param {string} fallback */
+/**
+ * The name of a garment: that of its file, without the ending.
+ * @param {File | Blob | null} file
+ * @param {string} fallback
+ */
 function nameOf(file, fallback) {
   const base = file instanceof File ? file.name.replace(/\.[^.]*$/, "").replace(/[_-]+/g, " ").trim() : "";
   return base && base !== "image" ? base.slice(0, 40) : fallback;

@@ -1,15 +1,16 @@
 // @ts-check
 /**
- * When a frame is due on this page's clock. The server sends frames when they are due, so the quickest one of the last
- * seconds tells how the two clocks differ; what the others need on top is jitter, and the delay covers it.
+ * Computes when a frame is due on this page's clock. The server sends each frame when it is due. The fastest frame of
+ * the last seconds therefore gives the offset between the two clocks. The other frames take longer: that is jitter,
+ * which the delay covers.
  */
 
 const MEMORY_MS = 5000;
 const LEAST_DELAY = 15;
 const MOST_DELAY = 150;
-const COVERED = 0.95; // share of frames that the delay makes punctual
-const LATE_MS = 400; // beyond any jitter: the server's clock stood still meanwhile
-const EASE = 0.02; // the delay grows at once and shrinks slowly: a picture held is worse than 20 ms
+const COVERED = 0.95; // share of frames that are on time with this delay
+const LATE_MS = 400; // more than jitter: the server's clock stood still in the meantime
+const EASE = 0.02; // the delay grows at once and shrinks slowly: a frozen picture is worse than 20 ms of delay
 
 export class PlayoutClock {
   /** @type {{at: number, lag: number}[]} */
@@ -20,7 +21,7 @@ export class PlayoutClock {
   #late = 0;
   delay = LEAST_DELAY;
 
-  /** Forgets the clocks' difference (a pause, a cut, another socket), keeps what is known of the jitter. */
+  /** Forgets the offset (after a pause, a cut or a new socket) and keeps the measured jitter. */
   reset() {
     this.#arrivals = [];
     this.#late = 0;
@@ -40,7 +41,7 @@ export class PlayoutClock {
   }
 
   /**
-   * A frame can be drawn now: decoding counts as jitter too.
+   * A frame is decoded. Decoding time counts as jitter too.
    * @param {number} mediaMs
    * @param {number} now
    */

@@ -1,30 +1,33 @@
 // @ts-check
 /**
- * Encoded pictures in, drawable pictures out: WebCodecs for H.264 and VP8, createImageBitmap for JPEG, one interface.
+ * Decoders with one interface: WebCodecs for H.264 and VP8, createImageBitmap for JPEG.
  *
  * @typedef {import("../net/header.js").FrameHeader} FrameHeader
  * @typedef {import("../net/protocol.js").Video} Video
- * @typedef {VideoFrame | ImageBitmap} Picture owned by whoever gets it, who has to close() it
+ * @typedef {VideoFrame | ImageBitmap} Picture the receiver owns it and must close() it
  * @typedef {{push(header: FrameHeader, data: Uint8Array<ArrayBuffer>): void, close(): void}} Decoder
  * @typedef {{onpicture(picture: Picture, header: FrameHeader): void, onerror(error: Error): void,
  *   onneedkey(): void}} Listener
  */
 
 const CANDIDATES = /** @type {const} */ ([["h264", "avc1.42E01F"], ["vp8", "vp8"]]);
-const MOST_UNDECODED = 24; // a second behind: what is waiting would be shown too late anyway
+const MOST_UNDECODED = 24; // one second behind: these frames would be too late anyway
 const KEY_EVERY_MS = 500;
 
-/** What this browser decodes, best first. JPEG always works. @returns {Promise<import("../net/connection.js").Codec[]>} */
+/**
+ * Lists what this browser decodes, best first. JPEG always works.
+ * @returns {Promise<import("../net/connection.js").Codec[]>}
+ */
 export async function supportedCodecs() {
   /** @type {import("../net/connection.js").Codec[]} */
   const found = [];
-  // WebCodecs is only there in secure contexts: over plain HTTP from another host, JPEG it is.
+  // WebCodecs needs a secure context. Over plain HTTP from another host only JPEG is left.
   if (typeof VideoDecoder === "function") {
     for (const [name, codec] of CANDIDATES) {
       try {
         if ((await VideoDecoder.isConfigSupported({ codec, optimizeForLatency: true })).supported) found.push(name);
       } catch {
-        // an unknown codec string throws in some browsers: not supported
+        // some browsers throw on an unknown codec string: not supported
       }
     }
   }
@@ -70,7 +73,7 @@ class StreamDecoder {
       return;
     }
     this.#needKey = false;
-    // Of its own, since two frames may be due within the same microsecond: headers are found again by it.
+    // The timestamp only finds the header again. Media times would not do: two frames may share one.
     this.#timestamp += 1000;
     this.#headers.set(this.#timestamp, header);
     try {
@@ -110,7 +113,7 @@ class JpegDecoder {
 
   /** @param {FrameHeader} header @param {Uint8Array<ArrayBuffer>} data */
   push(header, data) {
-    if (this.#waiting > 4 && !header.cut) return; // every picture stands alone: leaving some out is free
+    if (this.#waiting > 4 && !header.cut) return; // JPEG frames are independent: skipping some is harmless
     this.#waiting += 1;
     const decoded = createImageBitmap(new Blob([data], { type: "image/jpeg" }));
     decoded.catch(() => {}); // handled below, in order

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * From decoded pictures to the screen: a bounded jitter buffer, drawn by requestAnimationFrame, acknowledged as shown.
- * What counts as "shown" is the callback that draws it; where none runs (a hidden tab) nothing is acknowledged.
+ * Shows decoded pictures: a bounded jitter buffer that requestAnimationFrame draws from. A picture counts as shown, and
+ * is acknowledged, when the callback has drawn it. A hidden tab runs no callbacks, so it acknowledges nothing.
  *
  * @typedef {import("../net/header.js").FrameHeader} FrameHeader
  * @typedef {import("./decoder.js").Picture} Picture
@@ -10,9 +10,9 @@ import { PlayoutClock } from "./clock.js";
 
 const MOST_QUEUED = 16;
 const ACK_FRAMES = 6;
-const ACK_MS = 180; // the server wants one at least every 250 ms
+const ACK_MS = 180; // the server expects one at least every 250 ms
 const RATE_MS = 2000;
-const EARLY_MS = 4; // drawn now, on screen with the next refresh
+const EARLY_MS = 4; // what is drawn now reaches the screen with the next refresh
 
 export class Player {
   /** @type {{picture: Picture, header: FrameHeader}[]} */
@@ -21,7 +21,7 @@ export class Player {
   /** @type {number[]} */
   #drawn = [];
   #running = false;
-  #newest = -1; // epoch that has arrived
+  #newest = -1; // newest epoch that has arrived
   #shownEpoch = -1;
   #unacked = 0;
   #ackedAt = 0;
@@ -42,7 +42,7 @@ export class Player {
     this.#onack = onack;
   }
 
-  /** Another stream: epochs and numbers start over. */
+  /** Another stream starts: epochs and numbers begin again. */
   restart() {
     this.#clear(() => true);
     this.#newest = this.#shownEpoch = -1;
@@ -51,13 +51,13 @@ export class Player {
     this.rebase();
   }
 
-  /** The stream's clock stood or the way to it changed. */
+  /** The stream's clock stood still, or the connection changed. */
   rebase() {
     this.#clock.reset();
   }
 
   /**
-   * A frame has arrived, not decoded yet. A newer epoch voids at once what is not on the screen.
+   * A frame has arrived and is not decoded yet. A newer epoch voids all queued frames at once.
    * @param {FrameHeader} header
    */
   arrived(header) {
@@ -95,7 +95,7 @@ export class Player {
     return this.#clock.delay;
   }
 
-  /** Acknowledges at once, so that what goes with it (a switch's time) does not wait. */
+  /** Acknowledges now, so that the switch times in the message do not wait. */
   ack() {
     if (!this.shown) return;
     this.#unacked = 0;
@@ -132,7 +132,7 @@ export class Player {
 
   /** @param {number} index */
   #show(index) {
-    // Of a new epoch the first frame is shown even if a second one has come: it is the one that answers the click.
+    // The first frame of a new epoch is shown even if a second one is due: it is the answer to the click.
     const fresh = this.#queue.findIndex(({ header }) => header.epoch > this.#shownEpoch);
     const at = fresh >= 0 ? fresh : index;
     const passed = this.#queue.splice(0, at + 1);

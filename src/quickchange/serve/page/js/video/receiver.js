@@ -1,5 +1,5 @@
 // @ts-check
-/** From binary messages to the player: unpacks, decodes, and mends the decoder when it breaks. */
+/** Unpacks and decodes binary messages for the player, and rebuilds the decoder after an error. */
 import { createDecoder } from "./decoder.js";
 import { unpack } from "../net/header.js";
 import { Player } from "./player.js";
@@ -21,8 +21,8 @@ export class Receiver {
   #hooks;
 
   /**
-   * @param {{draw(picture: import("./decoder.js").Picture): void, onshow(header: import("../net/header.js").FrameHeader, now: number): void,
-   *   onack(frame: number): void, onneedkey(): void, onbroken(): void}} hooks
+   * @param {{draw(picture: import("./decoder.js").Picture): void,
+   *   onshow(header: import("../net/header.js").FrameHeader, now: number): void, onack(frame: number): void, onneedkey(): void, onbroken(): void}} hooks
    */
   constructor(hooks) {
     this.#hooks = hooks;
@@ -67,12 +67,12 @@ export class Receiver {
     this.#player.rebase();
   }
 
-  /** Another stream. */
+  /** Another stream starts. */
   restart() {
     this.#player.restart();
   }
 
-  /** Another socket: what is still being decoded belongs to the last one. */
+  /** The socket is gone. Frames that are still being decoded belong to it and are dropped. */
   disconnect() {
     this.#decoder?.close();
     this.#decoder = null;
@@ -92,7 +92,7 @@ export class Receiver {
       });
       this.#decoder = decoder;
     } catch {
-      this.#failed(); // configure() refuses: counts like any other error
+      this.#failed(); // configure() failed; it counts like any other error
     }
   }
 
@@ -105,8 +105,8 @@ export class Receiver {
       this.#hooks.onbroken();
       return;
     }
-    if (this.codec === "jpeg") return; // one bad picture; the next one stands alone
-    // Not at once: a decoder that fails in configure() would be rebuilt in a tight loop.
+    if (this.codec === "jpeg") return; // one bad picture; the next one does not depend on it
+    // With a pause, because a decoder that fails in configure() would be rebuilt in a tight loop.
     setTimeout(() => this.#rebuild(), 50 * this.#errors.length);
     this.#hooks.onneedkey();
   }
