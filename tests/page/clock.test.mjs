@@ -57,3 +57,13 @@ test("reset forgets the clocks, not the jitter", () => {
   assert.equal(clock.delay, 82);
   assert.equal(clock.due(0), 50 + 82);
 });
+
+test("the delay covers 95% of the frames: it ignores a rare straggler, not a frequent one", () => {
+  const delays = [1, 10].map((late) => {
+    const clock = new PlayoutClock();
+    clock.arrived(0, 1000);
+    for (let i = 0; i < 120; i++) clock.ready(0, i % 100 >= 100 - late ? 1100 : 1000);
+    return clock.delay;
+  });
+  assert.deepEqual(delays.map((delay) => delay > 60), [false, true]);
+});
