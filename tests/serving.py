@@ -18,8 +18,8 @@ import tiny
 from quickchange.engine.studio import Studio
 from quickchange.serve.sessions.registry import SessionRegistry
 from quickchange.serve.settings import Settings
-from quickchange.serve.web import guard
 from quickchange.serve.web.app import Server, create_app
+from quickchange.serve.web.guard import rate
 
 Result = TypeVar("Result")
 
@@ -59,7 +59,7 @@ def running(load: Callable[[], Studio] = tiny.studio, *, wait: bool = True, **se
 
     thread = threading.Thread(target=serve, name="server", daemon=True)
     free = dict.fromkeys(("UPLOADS", "VIDEOS", "SOCKETS", "OTHERS"), (1e6, 1e6))
-    with patch.multiple(guard, **free):
+    with patch.multiple(rate, **free):
         thread.start()
         yield from _until_done(server, app, thread, loops, wait)
 

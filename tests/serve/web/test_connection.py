@@ -138,10 +138,13 @@ def test_the_latest_click_wins_and_nothing_else_is_shown(small: Running) -> None
         async with connect(small.url) as viewer:
             await start(viewer, small)
             await viewer.message(messages.Video)
+            withdrawn = metric(small, "cache_withdrawn")
             sequences = [await viewer.wear(garment) for garment in (garments[1], garments[2], garments[3])]
             assert sequences == [1, 2, 3]
             frame = await viewer.wait(lambda item: isinstance(item, Frame) and item.header.obeys >= 3)
             assert frame.header.obeys == 3
+            assert metric(small, "cache_withdrawn") > withdrawn
+            assert metric(small, "cache_evicted") >= 0
             await viewer.send(messages.Close())
         await ended(small)
 

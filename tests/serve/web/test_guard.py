@@ -14,8 +14,9 @@ from starlette.websockets import WebSocketDisconnect
 
 from quickchange.serve.settings import Settings
 from quickchange.serve.web.errors import MEDIA_TYPE, install
-from quickchange.serve.web.guard import POLICY as CSP
-from quickchange.serve.web.guard import Guard, TokenBucket
+from quickchange.serve.web.guard import Guard
+from quickchange.serve.web.guard.headers import POLICY as CSP
+from quickchange.serve.web.guard.rate import TokenBucket
 
 URN = "urn:quickchange:problem:"
 TOKEN = "abc.DEF_123/+=="

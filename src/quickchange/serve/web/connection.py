@@ -24,7 +24,7 @@ from quickchange.serve.sessions.order import Scene
 from quickchange.serve.sessions.pacing import Due
 from quickchange.serve.sessions.registry import SessionRegistry
 from quickchange.serve.sessions.session import LiveSession, draw_seed
-from quickchange.serve.web.guard import TokenBucket
+from quickchange.serve.web.guard.rate import TokenBucket
 
 logger = logging.getLogger(__name__)
 
