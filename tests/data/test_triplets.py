@@ -18,12 +18,12 @@ from PIL import Image
 import tiny
 from quickchange.data.buckets import Size, make_buckets
 from quickchange.data.latents import load_groups
-from quickchange.data.source import SKIPPED, data_origin, encode_data, holds_triplets, load_pixels, open_triplets
 from quickchange.data.triplets import BadSampleError, TripletFolder, encode_triplets, read_clip, resample
 from quickchange.media.images import fit_garment
 from quickchange.media.video import Mp4Writer
 from quickchange.train.config import Recipe, StageConfig, TextConfig, TripletConfig
 from quickchange.train.run import run
+from quickchange.train.source import SKIPPED, data_origin, encode_data, holds_triplets, load_pixels, open_triplets
 
 CPU = torch.device("cpu")
 BUCKETS = make_buckets(24, 16, (8, 8))

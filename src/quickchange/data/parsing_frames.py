@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from quickchange.data.latents import ClipDataset, to_float
+from quickchange.media.pixels import to_uint8
 from quickchange.model.codec import Codec
 from quickchange.parsing.reading import ATTRIBUTES, attribute_classes, upper_worn
-from quickchange.train.plots import to_uint8
 from quickchange.world.clip import Clip
 from quickchange.world.spec import GarmentSpec
 
@@ -42,7 +42,7 @@ def through_codec(
     transformer's latents are not exact either."""
     latents = codec.encode(to_float(frames)[None])
     latents = latents + noise * latents.std() * torch.randn(latents.shape, generator=generator)
-    return to_uint8(codec.decode(latents, codec.new_state())[0])
+    return to_uint8(codec.decode(latents, codec.new_state())[0]).permute(1, 2, 3, 0).cpu().numpy()
 
 
 def _classes(garment: GarmentSpec) -> list[int]:

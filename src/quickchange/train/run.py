@@ -18,7 +18,6 @@ import torch
 
 from quickchange.data.latents import Latents, latents_origin, load_groups, save_latents
 from quickchange.data.parsing_frames import load_frames
-from quickchange.data.source import data_origin, encode_data, files_origin, load_pixels
 from quickchange.engine.components import Components, load_codec, load_transformer
 from quickchange.model.codec import Codec, LightCodec
 from quickchange.model.prompts import PromptEncoder
@@ -31,6 +30,7 @@ from quickchange.train.distributed import whole_copy
 from quickchange.train.initial import initialise_small
 from quickchange.train.loop import train
 from quickchange.train.rewards import make_reward
+from quickchange.train.source import data_origin, encode_data, files_origin, load_pixels
 from quickchange.train.stage import Stage
 from quickchange.train.stages.dmd import DmdStage
 from quickchange.train.stages.parser import ParserStage
