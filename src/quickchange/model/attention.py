@@ -6,6 +6,9 @@ with positions of their own. Tokens come in frame-major order, P per latent fram
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -80,9 +83,12 @@ class TeacherForcingAttention:
         frames: latent frames of the video, a multiple of ``chunk``.
         chunk: latent frames per chunk.
         copies: noisy copies.
-        detach_clean: cut the gradient through the clean keys and values, as if a cache had held them.
         window: latent frames that the cache holds, conditions and current chunk included; None for no limit.
         sink: chunks that never leave.
+        part: "all", or one of two passes: "clean" keeps keys and values of the sequence up to the noisy copies, and
+            "noisy" answers the noisy copies from them, as if a cache had held them. Run the first without gradients:
+            nothing of it is stored for the backward pass then.
+        held: what the pass over the clean part has kept; for "noisy".
     """
 
     def __init__(
@@ -91,41 +97,54 @@ class TeacherForcingAttention:
         frames: int,
         chunk: int,
         copies: int = 1,
-        detach_clean: bool = False,
         window: int | None = None,
         sink: int = 1,
+        *,
+        part: Literal["all", "clean", "noisy"] = "all",
+        held: Sequence[tuple[Tensor, Tensor]] = (),
     ) -> None:
         if frames % chunk:
             raise ValueError(f"the clip has {frames} latent frames; expected a multiple of the chunk {chunk}")
         video = torch.arange(NUM_CONDITIONS, NUM_CONDITIONS + frames)
         clean = torch.arange(NUM_CONDITIONS + frames - chunk)
-        self.rotary, self.positions = rotary, torch.cat([clean, video.repeat(copies)])
-        self.cos, self.sin = rotary.cos_sin(self.positions)
-        self.frames, self.chunk, self.copies, self.detach_clean = frames, chunk, copies, detach_clean
+        self.rotary = rotary
+        self.cos, self.sin = rotary.cos_sin(clean if part == "clean" else torch.cat([clean, video.repeat(copies)]))
+        self.frames, self.chunk, self.copies = frames, chunk, 0 if part == "clean" else copies
+        self.part, self.held_kv = part, list(held)
         self.chunks, self.sink = frames // chunk, sink
         # In chunks, the current one included:
         self.held = self.chunks if window is None else (window - NUM_CONDITIONS) // chunk
 
     def __call__(self, layer: int, q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
-        p = q_BHLD.shape[2] // len(self.positions)
+        p = self.rotary.tokens_per_frame
         width, conditions = self.chunk * p, NUM_CONDITIONS * p
         clean = conditions + (self.frames - self.chunk) * p
         raw_q, raw_k, v = q_BHLD, k_BHLD, v_BHLD
-        if self.detach_clean:
-            raw_k, v = (torch.cat([x[:, :, :clean].detach(), x[:, :, clean:]], 2) for x in (raw_k, v))
-        q, k = apply_rotary(raw_q, self.cos, self.sin), apply_rotary(raw_k, self.cos, self.sin)
-        head = F.scaled_dot_product_attention(q[:, :, :conditions], k[:, :, :conditions], v[:, :, :conditions])
-        clean_out: list[Tensor] = [head]
+        clean_out: list[Tensor] = []
+        first = 0  # token of the first query
+        if self.part == "clean":
+            self.held_kv.append((raw_k, v))
+        if self.part == "noisy":
+            first = clean
+            raw_k, v = (torch.cat(pair, 2) for pair in zip(self.held_kv[layer], (raw_k, v), strict=True))
+        q = apply_rotary(raw_q, self.cos[first:], self.sin[first:])
+        k = apply_rotary(raw_k, self.cos, self.sin)
+        if self.part != "noisy":
+            head = F.scaled_dot_product_attention(q[:, :, :conditions], k[:, :, :conditions], v[:, :, :conditions])
+            clean_out.append(head)
         noisy_out: list[list[Tensor]] = [[] for _ in range(self.copies)]
         for i in range(self.chunks):
             past = conditions + i * width
-            starts = [past] if i < self.chunks - 1 else []
+            has_clean = i < self.chunks - 1 and self.part != "noisy"
+            starts = [past] if has_clean else []
             starts += [clean + copy * self.frames * p + i * width for copy in range(self.copies)]
+            if not starts:
+                break
             if i < self.held:
                 keys, values = (
                     torch.cat([torch.cat([x[:, :, :past], x[:, :, s : s + width]], 2) for s in starts]) for x in (k, v)
                 )
-                asked = torch.cat([q[:, :, s : s + width] for s in starts])
+                asked = torch.cat([q[:, :, s - first : s - first + width] for s in starts])
             else:
                 kept, newest = conditions + self.sink * width, past - (self.held - 1 - self.sink) * width
                 keys, values = (
@@ -134,12 +153,12 @@ class TeacherForcingAttention:
                     )
                     for x in (raw_k, v)
                 )
-                asked = torch.cat([raw_q[:, :, s : s + width] for s in starts])
+                asked = torch.cat([raw_q[:, :, s - first : s - first + width] for s in starts])
                 cos, sin = self.rotary.cos_sin(torch.arange(NUM_CONDITIONS + self.held * self.chunk))
                 keys = apply_rotary(keys, cos, sin)
                 asked = apply_rotary(asked, cos[-width:], sin[-width:])
             out = F.scaled_dot_product_attention(asked, keys, values).chunk(len(starts))
-            if i < self.chunks - 1:
+            if has_clean:
                 clean_out.append(out[0])
             for copy in range(self.copies):
                 noisy_out[copy].append(out[copy - self.copies])

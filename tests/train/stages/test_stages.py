@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
+from torch import Tensor, nn
 
 import tiny
 from quickchange.data.latents import Clips, Latents, encode_clips, load_groups, mirror_text, save_latents
@@ -116,6 +117,34 @@ def test_one_parallel_pass_equals_the_cached_rollout(latents: Latents, chunks: i
         level = stage.components.stream.schedule().levels[steps - 1]
         v = stage.forcing_velocity(batch, clip, x, torch.full((2, 3 * chunks), level), 1, detach_history=True)
     torch.testing.assert_close(flow.to_x0(x, v, level), clip, atol=1e-4, rtol=1e-4)
+
+
+def test_the_past_of_a_student_stores_nothing_for_the_backward_pass(latents: Latents) -> None:
+    """Its keys and values come from a cache: stored activations would be memory for nothing."""
+    stage = forcing(latents, drop=0.0)
+    batch = stage.batch(0)
+    video = batch.video_BCFHW
+    levels = torch.full((2, video.shape[2]), 0.5)
+
+    def stored(detach: bool) -> tuple[int, Tensor]:
+        count = 0
+
+        def note(tensor: Tensor) -> Tensor:
+            nonlocal count
+            count += tensor.numel() * (not isinstance(tensor, nn.Parameter))
+            return tensor
+
+        stage.model.zero_grad()
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            v = stage.forcing_velocity(batch, video, video, levels, 1, detach_history=detach)
+        v.square().mean().backward()
+        gradient = stage.model.blocks[0].attn1.to_q.weight.grad
+        assert gradient is not None
+        return count, v
+
+    apart, joint = stored(True), stored(False)
+    torch.testing.assert_close(apart[1], joint[1], atol=1e-5, rtol=1e-5)
+    assert apart[0] < 0.75 * joint[0]
 
 
 def distillation(latents: Latents, **options: object) -> DmdStage:

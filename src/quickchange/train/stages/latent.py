@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -31,6 +32,7 @@ class Batch(NamedTuple):
     conditions_BCFHW: Tensor
     prompts: list[str]
     samples: list[int]  # numbers of the clips
+    reference_BCFHW: Tensor  # as in ``conditions_BCFHW``, but without noise
 
 
 class LatentStage(Stage):
@@ -117,7 +119,7 @@ class LatentStage(Stage):
         level = torch.from_numpy(rng.random(count) * self.reference_noise * (rng.random(count) < 0.5))[self.rows]
         scale = reference.std((2, 3, 4), keepdim=True) * level.float().view(-1, 1, 1, 1, 1)
         noise = torch.Generator().manual_seed(int(drawn[0]) + step)
-        reference = reference + scale * self.draw(torch.randn, tuple(reference.shape), noise)
+        noisy = reference + scale * self.draw(torch.randn, tuple(reference.shape), noise)
         garment = latents.garment[index].float()
         draw = rng.random(count)  # one draw: below the first edge both are dropped, then prompt, then garment
         edges = np.cumsum([self.drop, self.drop_prompt, self.drop_garment])
@@ -128,8 +130,13 @@ class LatentStage(Stage):
         for i, dropped in zip(drawn, no_prompt, strict=True):
             dynamic, static = latents.prompts[i]
             prompts.append("" if dropped else f"{static} {dynamic}" if rng.random() < self.static_share else dynamic)
-        conditions = torch.cat([reference, garment], 2)
-        return Batch(video.to(self.device), conditions.to(self.device), prompts[self.rows], index.tolist())
+        return Batch(
+            video.to(self.device),
+            torch.cat([noisy, garment], 2).to(self.device),
+            prompts[self.rows],
+            index.tolist(),
+            reference.to(self.device),
+        )
 
     def evidence(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         batch = self.batch(step)
@@ -181,19 +188,35 @@ class LatentStage(Stage):
             levels_BK: noise level of every latent frame of ``x_BCFHW``, in [0, 1].
             copies: number of noisy clips.
             detach_history: let no gradient flow through the past's keys and values, as when they come from a cache.
+                The past then runs in a pass of its own, of which nothing is stored for the backward pass.
         """
-        frames, chunk = history_BCFHW.shape[2], self.components.stream.chunk
-        past = frames - chunk
-        device = x_BCFHW.device
-        stream = self.components.stream
-        attention = TeacherForcingAttention(
-            self.rotary_of(x_BCFHW), frames, chunk, copies, detach_history, stream.window, stream.sink
+        frames, stream = history_BCFHW.shape[2], self.components.stream
+        past = frames - stream.chunk
+        attend = partial(
+            TeacherForcingAttention,
+            self.rotary_of(x_BCFHW),
+            frames,
+            stream.chunk,
+            copies,
+            window=stream.window,
+            sink=stream.sink,
         )
-        sequence = torch.cat([batch.conditions_BCFHW, history_BCFHW[:, :, :past], x_BCFHW], 2)
-        timesteps = torch.cat([levels_BK.new_zeros(len(levels_BK), NUM_CONDITIONS + past), levels_BK], 1) * 1000
-        roles = torch.tensor([REFERENCE_ROLE, GARMENT_ROLE] + [VIDEO_ROLE] * (past + copies * frames), device=device)
-        out = self.model(sequence, self.model.embed_time(timesteps), self.text(batch.prompts), attention, roles)
-        return out[:, :, NUM_CONDITIONS + past :]
+        clean = torch.cat([batch.conditions_BCFHW, history_BCFHW[:, :, :past]], 2)
+        never = levels_BK.new_zeros(len(levels_BK), NUM_CONDITIONS + past)
+        roles = torch.tensor([REFERENCE_ROLE, GARMENT_ROLE] + [VIDEO_ROLE] * (past + copies * frames))
+        roles, text = roles.to(x_BCFHW.device), self.text(batch.prompts)
+
+        def run(x: Tensor, levels: Tensor, roles_F: Tensor, attention: TeacherForcingAttention) -> Tensor:
+            velocity: Tensor = self.model(x, self.model.embed_time(levels * 1000), text, attention, roles_F)
+            return velocity
+
+        if not detach_history:
+            out = run(torch.cat([clean, x_BCFHW], 2), torch.cat([never, levels_BK], 1), roles, attend())
+            return out[:, :, NUM_CONDITIONS + past :]
+        memory = attend(part="clean")
+        with torch.no_grad():
+            run(clean, never, roles[: NUM_CONDITIONS + past], memory)
+        return run(x_BCFHW, levels_BK, roles[NUM_CONDITIONS + past :], attend(part="noisy", held=memory.held_kv))
 
     def make_rollout(
         self, batch: int, dtype: torch.dtype | None = None, like: Tensor | None = None, shared: bool = False
