@@ -7,6 +7,7 @@ A run folder holds ``vae/ sft/ tf/ dmd/`` (checkpoints, curves, sheets), ``laten
 from __future__ import annotations
 
 import copy
+import filecmp
 import hashlib
 import logging
 from collections.abc import Callable
@@ -178,13 +179,29 @@ def _exporter(components: Components, *targets: Path) -> Callable[[WanTransforme
     return export
 
 
-def _stored(root: Path, recipe: Recipe, codec: Codec, device: torch.device) -> Components:
-    """Components of a model directory, ready to train, under the recipe's present stream settings."""
-    stored = Components.from_pretrained(root)
-    transformer = stored.transformer.float().to(device).train().requires_grad_(True)
-    stored.prompts.to(device)
+def _stored(root: Path, recipe: Recipe, codec: Codec, device: torch.device, stage: str) -> Components:
+    """Components of a model directory, ready to train, under the recipe's present stream settings.
+
+    A text encoder that no stage trains is held in the stage's own precision.
+    """
+    config, stored = recipe.stages[stage], Components.from_pretrained(root)
+    transformer = stored.transformer.to(device).train().requires_grad_(True)
+    frozen = config.precision == "bf16" and not config.options.get("train_text", True)
+    stored.prompts.to(device, torch.bfloat16 if frozen else None)
     stored.prompts.module.requires_grad_(True)
     return Components(stream=recipe.stream, transformer=transformer, codec=codec, prompts=stored.prompts)
+
+
+def _teacher_prompts(teacher: Path, student: Path, prompts: PromptEncoder) -> PromptEncoder:
+    """The text encoder that the teacher learned with: the student's own, where training has not changed it.
+
+    A second umT5-XXL would take 11 GB in bfloat16.
+    """
+    one, two = (root / "text_encoder" for root in (teacher, student))
+    names, others = (sorted(path.name for path in folder.glob("*.safetensors")) for folder in (one, two))
+    if names == others and not any(filecmp.cmpfiles(one, two, names, shallow=False)[1:]):
+        return prompts
+    return PromptEncoder.from_pretrained(teacher, prompts.dtype).to(prompts.device)
 
 
 def _exported(folder: Path, stage: str) -> Path:
@@ -212,7 +229,7 @@ def _teacher_stage(recipe: Recipe, data: Path, folder: Path, device: torch.devic
             stream=recipe.stream, transformer=model.to(device), codec=codec, prompts=prompts.to(device)
         )
     else:
-        components = _stored(init, recipe, codec, device)
+        components = _stored(init, recipe, codec, device, "sft")
         model = components.transformer
         _same("transformer", init, model.config, config, ("channel_std",))
         if model.config.channel_std is not None:
@@ -225,17 +242,18 @@ def _teacher_stage(recipe: Recipe, data: Path, folder: Path, device: torch.devic
 
 def _forcing_stage(recipe: Recipe, data: Path, folder: Path, device: torch.device, init: Path | None) -> Stage:
     codec, latents = _latents(recipe, data, folder, device, init)
-    components = _stored(init or _exported(folder, "sft"), recipe, codec, device)
+    components = _stored(init or _exported(folder, "sft"), recipe, codec, device, "tf")
     export = _exporter(components, folder / "tf" / "model", folder / "model")
     return TeacherForcingStage(components, latents, recipe.stages["tf"], device, export)
 
 
 def _dmd_stage(recipe: Recipe, data: Path, folder: Path, device: torch.device, init: Path | None) -> Stage:
     codec, latents = _latents(recipe, data, folder, device, init)
-    components = _stored(init or _exported(folder, "tf"), recipe, codec, device)
+    start = init or _exported(folder, "tf")
+    components = _stored(start, recipe, codec, device, "dmd")
     home = _exported(folder, "sft")
-    teacher = load_transformer(home / "transformer").float().to(device)
-    words = PromptEncoder.from_pretrained(home).to(device)  # the student has trained its own further
+    teacher = load_transformer(home / "transformer").to(device)
+    words = _teacher_prompts(home, start, components.prompts)
     export = _exporter(components, folder / "dmd" / "model", folder / "model")
     option = recipe.stages["dmd"].options.get
     reward = make_reward(option("reward", "detail"), option("reward_weights"), device)

@@ -17,6 +17,10 @@ from quickchange.train.config import StageConfig
 from quickchange.train.optim import Average, apply_gradients, make_optimizers, rate_factor
 
 
+ROW_STRIDE = 0x9E3779B97F4A7C15
+"""Odd, with bits everywhere: keys of neighbouring rows share no pattern."""
+
+
 class Stage(ABC):
     """One training stage: owns modules and optimisers, knows how to make one step.
 
@@ -75,6 +79,30 @@ class Stage(ABC):
         whole = list(shape)
         whole[dim] = self.config.batch
         return sample(tuple(whole), generator=generator).narrow(dim, self.rows.start, self.rows.stop - self.rows.start)
+
+    def noise(
+        self, shape: tuple[int, ...], generator: torch.Generator, device: torch.device, dim: int = 0
+    ) -> Tensor:
+        """Standard normal values for ``rows``, drawn on ``device``.
+
+        Every row has a generator of its own, keyed by the step's generator and the row's number in the batch. So it
+        gets the same values however the batch is divided, and nobody draws for rows that others compute. Different
+        kinds of devices draw different values.
+
+        Args:
+            shape: of the result, ``dim`` counting ``rows``.
+            generator: of the step, on the CPU; gives one key per call.
+            device: where the values are needed.
+            dim: the dimension of the rows.
+
+        Returns:
+            float32.
+        """
+        key = int(torch.randint(1 << 62, (), generator=generator))
+        out, own = torch.empty(shape, device=device), torch.Generator(device)
+        for values, row in zip(out.unbind(dim), range(self.rows.start, self.rows.stop), strict=True):
+            values.normal_(generator=own.manual_seed((key + row * ROW_STRIDE) % 2**63))
+        return out
 
     def backward(
         self, losses: Callable[[torch.Generator], dict[str, Tensor]], generator: torch.Generator

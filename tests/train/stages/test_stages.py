@@ -153,6 +153,26 @@ def distillation(latents: Latents, **options: object) -> DmdStage:
     return DmdStage(parts, teacher, latents, config(critic_ratio=1, **options), CPU, lambda _: None)  # type: ignore[arg-type]
 
 
+def test_the_reward_compares_with_a_clean_reference(latents: Latents) -> None:
+    """With the noisy one, grain would be the target."""
+    seen: list[Tensor] = []
+
+    def reward(frames_BCTHW: Tensor, reference_BCHW: Tensor) -> Tensor:
+        seen.append(reference_BCHW)
+        return frames_BCTHW.mean((1, 3, 4))
+
+    noisy, clean = distillation(latents, reference_noise=0.9), distillation(latents, reference_noise=0.0)
+    for stage in (noisy, clean):
+        stage.reward = reward  # type: ignore[assignment]
+        for step in range(4):
+            batch = stage.batch(step)
+            stage._scores(batch.video_BCFHW, batch)
+    assert any(
+        not torch.equal(noisy.batch(step).conditions_BCFHW, clean.batch(step).conditions_BCFHW) for step in range(4)
+    )
+    assert all(torch.equal(one, two) for one, two in zip(seen[:4], seen[4:], strict=True))
+
+
 def test_equal_scores_give_no_gradient(latents: Latents) -> None:
     """The critic starts as the teacher: without guidance their difference, and so the student's loss, is zero."""
     stage = distillation(latents, guidance=1.0)

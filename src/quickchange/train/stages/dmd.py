@@ -197,10 +197,10 @@ class DmdStage(LatentStage):
 
     @torch.no_grad()
     def _scores(self, clip: Tensor, batch: Batch) -> Tensor:
-        """The reward of every frame, [B, T]."""
+        """The reward of every frame, [B, T], measured against the reference without its noise."""
         codec = self.components.codec
         frames = codec.decode(clip, codec.new_state())
-        reference = codec.decode(batch.conditions_BCFHW[:, :, :1], codec.new_state())[:, :, 0]
+        reference = codec.decode(batch.reference_BCFHW, codec.new_state())[:, :, 0]
         return self.reward(frames, reference)
 
     def evidence(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,0 +1,51 @@
+"""What stages are made from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from quickchange.train.config import Recipe, read_recipe
+from quickchange.train.run import _stored, _teacher_prompts
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    """The tiny recipe for the tiny model."""
+    whole = read_recipe(Path(__file__).parents[2] / "configs" / "tiny.toml")
+    return replace(whole, stream=tiny.components().stream)
+
+
+def test_distillation_holds_one_text_encoder_where_none_was_trained(tmp_path: Path) -> None:
+    parts = tiny.components()
+    for name in ("teacher", "student"):
+        parts.save_pretrained(tmp_path / name)
+    assert _teacher_prompts(tmp_path / "teacher", tmp_path / "student", parts.prompts) is parts.prompts
+    with torch.no_grad():
+        next(parts.prompts.module.parameters()).add_(1)
+    parts.save_pretrained(tmp_path / "student")
+    words = _teacher_prompts(tmp_path / "teacher", tmp_path / "student", parts.prompts)
+    assert words is not parts.prompts
+    hidden = [encoder.encode(["she waves"]).hidden_BTE for encoder in (words, tiny.components().prompts)]
+    assert torch.equal(*hidden)
+
+
+@pytest.mark.parametrize(
+    ("precision", "train_text", "dtype"),
+    [("bf16", False, torch.bfloat16), ("bf16", True, torch.float32), ("fp32", False, torch.float32)],
+)
+def test_a_text_encoder_that_nobody_trains_takes_half_the_memory(
+    tmp_path: Path, recipe: Recipe, precision: str, train_text: bool, dtype: torch.dtype
+) -> None:
+    parts = tiny.components()
+    parts.save_pretrained(tmp_path)
+    config = replace(recipe.stages["dmd"], precision=precision, options={"train_text": train_text})
+    stored = _stored(tmp_path, replace(recipe, stages={"dmd": config}), parts.codec, CPU, "dmd")
+    assert stored.prompts.dtype == dtype
+    assert stored.transformer.dtype == torch.float32
