@@ -234,3 +234,31 @@ def test_swapping_the_average_twice_changes_nothing_even_with_tied_weights() -> 
     average.swap()
     assert torch.equal(model["a"].weight, live)
     assert all(torch.equal(held[key], value) for key, value in average.weights.items())
+
+
+def test_noise_of_a_row_does_not_depend_on_the_division_of_the_batch() -> None:
+    stage, cpu = Line(), torch.device("cpu")
+    state = torch.Generator().manual_seed(3).get_state()
+
+    def drawn(rows: slice, dim: int, shape: tuple[int, ...]) -> torch.Tensor:
+        stage.rows = rows
+        generator = torch.Generator()
+        generator.set_state(state)
+        return torch.stack([stage.gaussian_noise(shape, generator, cpu, dim) for _ in range(2)])
+
+    whole = drawn(slice(0, 6), 0, (6, 40, 50))
+    parts = [drawn(slice(first, first + 2), 0, (2, 40, 50)) for first in (0, 2, 4)]
+    assert torch.equal(torch.cat(parts, 1), whole)
+    assert whole.mean().abs() < 0.02
+    assert whole.std() == pytest.approx(1, abs=0.02)
+    between = torch.corrcoef(whole.flatten(0, 1).flatten(1))  # of all rows of both draws
+    assert (between - torch.eye(12)).abs().max() < 0.1
+    inner = drawn(slice(2, 4), 1, (3, 2, 5))
+    assert inner.shape == (2, 3, 2, 5)
+
+
+def test_every_step_reports_its_time(tmp_path: Path) -> None:
+    times: list[float] = []
+    assert train(Line(steps=3, pause=0.01), tmp_path, took=times.append)
+    assert len(times) == 3
+    assert min(times) >= 0.01

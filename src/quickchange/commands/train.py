@@ -38,6 +38,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--init", type=Path, metavar="MODEL", help="start from this model directory's weights (default: from scratch)"
     )
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads to compute with (default: the fastest number, measured)"
+    )
     parser.add_argument("--wandb", metavar="PROJECT", help="log to Weights & Biases too (needs the package wandb)")
     parser.set_defaults(run=run)
 
@@ -51,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--data {data} is not a folder; `quickchange world render` makes one")
     if args.minutes is not None and not args.minutes > 0:
         raise InputError(f"--minutes is {args.minutes:g}; it must be more than 0")
+    if args.threads is not None and args.threads < 1:
+        raise InputError(f"--threads is {args.threads}; it must be at least 1")
 
     from quickchange.commands.device import usable_device
     from quickchange.train.loop import DivergedError
@@ -68,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
             fresh=args.fresh,
             init=args.init,
             wandb=args.wandb,
+            threads=args.threads,
         )
     except (FileNotFoundError, ValueError, DivergedError) as error:  # earlier stage, shards, recipe, checkpoint
         raise InputError(str(error)) from error

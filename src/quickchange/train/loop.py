@@ -13,7 +13,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -43,7 +43,13 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 def train(
-    stage: Stage, folder: Path, *, minutes: float | None = None, fresh: bool = False, wandb: str | None = None
+    stage: Stage,
+    folder: Path,
+    *,
+    minutes: float | None = None,
+    fresh: bool = False,
+    wandb: str | None = None,
+    took: Callable[[float], None] | None = None,
 ) -> bool:
     """Runs a stage to its end, or until ``minutes`` are over.
 
@@ -53,6 +59,7 @@ def train(
 
     Args:
         wandb: project of Weights & Biases to log to as well.
+        took: called after every step with its seconds, e.g. ``ThreadTuner.took``.
 
     Returns:
         Whether the stage is finished (and exported).
@@ -85,7 +92,10 @@ def train(
     try:
         with _signals() as received, bar:
             for step in range(start, config.steps):
+                began = time.perf_counter()
                 values = stage.update(step, step_generator(config.seed, step))
+                if took:
+                    took(time.perf_counter() - began)
                 stage.average.update(step)
                 records.add(step, values, config.learning_rate * rate_factor(step, config))
                 done = step + 1

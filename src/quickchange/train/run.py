@@ -20,6 +20,7 @@ import torch
 from quickchange.data.latents import Latents, latents_origin, load_groups, save_latents
 from quickchange.data.parsing_frames import load_frames
 from quickchange.engine.components import Components, load_codec, load_transformer
+from quickchange.engine.threads import ThreadTuner, typical_work
 from quickchange.model.codec import Codec, LightCodec
 from quickchange.model.prompts import PromptEncoder
 from quickchange.model.transformer import WanTransformer
@@ -54,6 +55,7 @@ def run(
     fresh: bool = False,
     init: Path | None = None,
     wandb: str | None = None,
+    threads: int | None = None,
 ) -> bool:
     """Trains one stage, resuming where it stopped.
 
@@ -65,6 +67,7 @@ def run(
             text encoder (in place of an earlier stage's). Without a codec in ``folder``, its codec is used as it is.
             Recorded in checkpoints: a resumed run need not name it again.
         wandb: project of Weights & Biases.
+        threads: CPU threads; None lets their number follow the machine, so that a rerun may differ in its last bits.
 
     Returns:
         Whether the stage is finished.
@@ -84,7 +87,14 @@ def run(
             built = _parser_stage(recipe_path, data, folder, place)
         else:
             built = _build(stage, recipe_path, data, folder, place, init or _recorded_init(folder / stage, fresh))
-        return train(built, folder / stage, minutes=minutes, fresh=fresh, wandb=wandb)
+        took = None
+        if threads is not None:
+            torch.set_num_threads(threads)
+        elif place.type == "cpu" and distributed.size() == 1:
+            tuner = ThreadTuner(typical_work())
+            tuner.tune()
+            took = tuner.took
+        return train(built, folder / stage, minutes=minutes, fresh=fresh, wandb=wandb, took=took)
     finally:
         distributed.stop()
 

@@ -16,7 +16,6 @@ from quickchange.train.activation_checkpointing import checkpoint_blocks
 from quickchange.train.config import StageConfig
 from quickchange.train.optim import Average, apply_gradients, make_optimizers, rate_factor
 
-
 ROW_STRIDE = 0x9E3779B97F4A7C15
 """Odd, with bits everywhere: keys of neighbouring rows share no pattern."""
 
@@ -80,7 +79,7 @@ class Stage(ABC):
         whole[dim] = self.config.batch
         return sample(tuple(whole), generator=generator).narrow(dim, self.rows.start, self.rows.stop - self.rows.start)
 
-    def noise(
+    def gaussian_noise(
         self, shape: tuple[int, ...], generator: torch.Generator, device: torch.device, dim: int = 0
     ) -> Tensor:
         """Standard normal values for ``rows``, drawn on ``device``.

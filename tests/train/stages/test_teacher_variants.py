@@ -317,7 +317,7 @@ def test_the_loss_is_flow_matching_of_the_whole_clip() -> None:
     generator, batch = step_generator(0, 0), stage.batch(0)
     video = batch.video_BCFHW
     level = flow.warp(1 - torch.rand(2, generator=generator), stage.shift)
-    noise = torch.randn(video.shape, generator=generator)
+    noise = stage.gaussian_noise(tuple(video.shape), generator, CPU)
     at = level.view(-1, 1, 1, 1, 1)
     v = stage.velocity((1 - at) * video + at * noise, level, batch.conditions_BCFHW, stage.text(batch.prompts))
     expected = (v - (noise - video)).square().mean()

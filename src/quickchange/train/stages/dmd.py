@@ -143,7 +143,7 @@ class DmdStage(LatentStage):
             start = self._window_start(batch, generator)
             clip, batch = self._judged(clip, self._anchor(clip, start) if start else None, start, batch)
             level = self._score_level(len(clip), generator)
-            noise = self.draw(torch.randn, tuple(clip.shape), generator).to(clip)
+            noise = self.gaussian_noise(tuple(clip.shape), generator, clip.device)
             x = flow.add_noise(clip, noise, level.view(-1, 1, 1, 1, 1))
             text = self._context(self.critic, batch.prompts)
             v = self.bidirectional_velocity(self.critic, x, level, batch.conditions_BCFHW, text)
@@ -179,7 +179,7 @@ class DmdStage(LatentStage):
         """Normalised difference of the fake and the (guided) real score's clean estimates."""
         level = self._score_level(len(x0), generator)
         at = level.view(-1, 1, 1, 1, 1)
-        x = flow.add_noise(x0, self.draw(torch.randn, tuple(x0.shape), generator).to(x0), at)
+        x = flow.add_noise(x0, self.gaussian_noise(tuple(x0.shape), generator, x0.device), at)
         blank = batch.conditions_BCFHW.clone()
         blank[:, :, 1:] = 0
 

@@ -265,7 +265,7 @@ class _SharedRollout(Rollout):
         if self._noise is None:
             raise RuntimeError("no reference and garment yet; call conditions() before chunk()")
         noise = self._noise.out[:steps]
-        return noise.copy_(self.stage.draw(torch.randn, tuple(noise.shape), generator, dim=1))
+        return noise.copy_(self.stage.gaussian_noise(tuple(noise.shape), generator, noise.device, dim=1))
 
 
 def save_clip_sheet(components: Components, conditions_BCFHW: Tensor, clips: list[Tensor], path: Path) -> None:

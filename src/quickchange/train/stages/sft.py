@@ -58,7 +58,7 @@ class TeacherStage(LatentStage):
         batch = self.batch(step)
         video = batch.video_BCFHW
         levels = self.levels((len(video),), generator).to(self.device)
-        noise = self.draw(torch.randn, tuple(video.shape), generator).to(video)
+        noise = self.gaussian_noise(tuple(video.shape), generator, video.device)
         x = flow.add_noise(video, noise, levels.view(-1, 1, 1, 1, 1))
         with self.autocast():
             v = self.velocity(x, levels, batch.conditions_BCFHW, self.text(batch.prompts))

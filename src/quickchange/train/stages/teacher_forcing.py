@@ -34,7 +34,7 @@ class TeacherForcingStage(LatentStage):
         levels = self._levels((len(video), copies * video.shape[2] // chunk), generator)
         levels_BK = levels.repeat_interleave(chunk, 1).to(video)
         clean = video.repeat(1, 1, copies, 1, 1)
-        noise = self.draw(torch.randn, tuple(clean.shape), generator).to(video)
+        noise = self.gaussian_noise(tuple(clean.shape), generator, video.device)
         x = flow.add_noise(clean, noise, levels_BK[:, None, :, None, None])
         with self.autocast():
             history = self._own_history(batch, self._history(video, generator), generator)
@@ -56,7 +56,7 @@ class TeacherForcingStage(LatentStage):
         video, steps = batch.video_BCFHW, torch.tensor(self.components.stream.schedule().levels)
         pick = self.draw(partial(torch.randint, min(1, len(steps) - 1), len(steps)), (len(video),), generator)
         level = steps[pick].to(video)
-        noise = self.draw(torch.randn, tuple(video.shape), generator).to(video)
+        noise = self.gaussian_noise(tuple(video.shape), generator, video.device)
         x = flow.add_noise(video, noise, level.view(-1, 1, 1, 1, 1))
         v = self.forcing_velocity(batch, history, x, level[:, None].expand(-1, video.shape[2]), 1)
         estimate = flow.to_x0(x, v.float(), level.view(-1, 1, 1, 1, 1))
@@ -73,7 +73,7 @@ class TeacherForcingStage(LatentStage):
         greatest = float(self.config.options.get("history_noise", 0.3))
         draw = self.draw(torch.rand, (2, len(video), 1, 1, 1, 1), generator, dim=1).to(video)
         spread = video.std((2, 3, 4), keepdim=True)
-        noise = self.draw(torch.randn, tuple(video.shape), generator).to(video)
+        noise = self.gaussian_noise(tuple(video.shape), generator, video.device)
         return video + noise * spread * draw[0] * greatest * (draw[1] < 0.5)
 
     @torch.no_grad()
