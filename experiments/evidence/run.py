@@ -34,8 +34,9 @@ from experiments.quality_reward.degraded import open_rollout
 from quickchange.data.latents import to_float
 from quickchange.engine.components import Components
 from quickchange.evaluate.plots import strips_picture
-from quickchange.evaluate.protocol import Frames, held_out_seeds
+from quickchange.evaluate.protocol import held_out_seeds
 from quickchange.evaluate.record import commit
+from quickchange.evaluate.types import Frames
 from quickchange.files import atomic_path, write_json_atomic, write_text_atomic
 from quickchange.model.prompts import PromptEncoder
 from quickchange.model.transformer import WanTransformer

@@ -6,7 +6,6 @@ Frames of one clip resemble each other, so clips are resampled, never frames. Pu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from quickchange.evaluate.protocol import interval
+from quickchange.evaluate.statistics import Estimate, bootstrap, bootstrap_clusters
+from quickchange.evaluate.types import Indices
 
 Values = NDArray[np.floating]
-Indices = NDArray[np.int64]
-Figure = tuple[float, float, float]  # value, lower and upper end of its 95 % interval
 FEWEST = 3  # frames of which a rank correlation says anything
 
 
@@ -46,44 +44,25 @@ def follows(score: Values, error: Values) -> float:
     return float(np.corrcoef(rankdata(score), rankdata(-error))[0, 1])
 
 
-def over_clips(figure: Callable[[Indices], float], clip: Indices, draws: int = 1000) -> Figure:
-    """A figure of all frames, with the interval that resampling whole clips gives it.
-
-    Args:
-        figure: from indices of frames, with repetitions, to a number. clip: of every frame, [N].
-
-    Returns:
-        Three numbers; nan where the figure is.
-    """
-    rows = [np.flatnonzero(clip == one) for one in np.unique(clip)]
-    picks = np.random.default_rng(0).integers(0, len(rows), (draws, len(rows)))
-    values = np.array([figure(np.concatenate([rows[i] for i in pick])) for pick in picks])
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return (float("nan"),) * 3
-    low, high = np.percentile(values, [2.5, 97.5])
-    return figure(np.arange(len(clip))), float(low), float(high)
-
-
-def pooled(scored: Scored, draws: int = 1000) -> Figure:
+def pooled(scored: Scored, draws: int = 1000) -> Estimate:
     """``follows`` over the frames of all clips together."""
-    return over_clips(lambda at: follows(scored.score[at], scored.error[at]), scored.clip, draws)
+    return bootstrap_clusters(lambda at: follows(scored.score[at], scored.error[at]), scored.clip, draws)
 
 
-def within_clips(scored: Scored) -> Figure:
+def within_clips(scored: Scored) -> Estimate:
     """Mean over clips of ``follows`` inside each: what counts where a reward weighs chunks of one rollout."""
     clips = (scored.part(scored.clip == one) for one in np.unique(scored.clip))
-    return interval([follows(clip.score, clip.error) for clip in clips], "mean")
+    return bootstrap([follows(clip.score, clip.error) for clip in clips], "mean")
 
 
-def by_depth(score: Values, clip: Indices, depth: Indices) -> list[Figure]:
+def by_depth(score: Values, clip: Indices, depth: Indices) -> list[Estimate]:
     """Mean over clips of the score of every chunk of a stream, first chunk first.
 
     Args:
         score, clip, depth: [N]; depth counts chunks from 0, and every clip has all of them.
     """
     return [
-        interval([float(score[(depth == d) & (clip == one)].mean()) for one in np.unique(clip)], "mean")
+        bootstrap([float(score[(depth == d) & (clip == one)].mean()) for one in np.unique(clip)], "mean")
         for d in range(int(depth.max()) + 1)
     ]
 
@@ -113,7 +92,7 @@ def agreement(scored: Scored, generated: str, draws: int = 1000) -> dict[str, An
     }
 
 
-def named(figure: Figure) -> dict[str, float | None]:
+def named(figure: Estimate) -> dict[str, float | None]:
     """As JSON has it: None for nan."""
     rounded = [round(x, 4) if np.isfinite(x) else None for x in figure]
     return dict(zip(("value", "low", "high"), rounded, strict=True))

@@ -22,12 +22,11 @@ from quickchange.cache import KVCache
 from quickchange.data.latents import to_float
 from quickchange.engine.components import Components
 from quickchange.engine.rollout import Rollout
+from quickchange.evaluate.types import Frame, Frames
 from quickchange.kernels.rope import RotaryEmbedding
 from quickchange.train.plots import to_uint8
 from quickchange.world.clip import Clip
 
-Frames = NDArray[np.uint8]
-Frame = NDArray[np.uint8]
 WINDOW = 7  # pixels over which errors are local
 JUST_WRONG = 25.0  # L*a*b* distance that counts as fully wrong
 WEAR = ("blur", "fading", "contrast", "ghosting", "noise", "blocks", "tint")

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.quality_reward.degraded import Frames, WornFrames, aligned_error
+from experiments.quality_reward.degraded import WornFrames, aligned_error
+from quickchange.evaluate.types import Frames
 from quickchange.train.config import StageConfig
 from quickchange.train.plots import save_sheet
 from quickchange.train.rewards.quality import QualityScorer

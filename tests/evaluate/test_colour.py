@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from quickchange.evaluate.colour import colour_error, erode, pose_step, silhouette
-from quickchange.evaluate.protocol import held_out_seeds, interval
+from quickchange.evaluate.protocol import held_out_seeds
 from quickchange.world.split import held_out
 
 WALL, SKIN = (200, 210, 220), (150, 100, 80)
@@ -55,9 +55,3 @@ def test_held_out_seeds_are_held_out_and_one_in_twenty() -> None:
     assert len(set(seeds)) == 50
     assert all(held_out(seed) for seed in seeds)
     assert 500 < seeds[-1] - seeds[0] < 2000
-
-
-def test_interval_holds_the_median() -> None:
-    middle, low, high = interval([1.0, 2.0, 3.0, 4.0, 100.0])
-    assert middle == 3
-    assert low <= middle <= high

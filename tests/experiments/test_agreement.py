@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from experiments.quality_reward.agreement import Scored, agreement, by_depth, follows, over_clips, pooled, within_clips
+from experiments.quality_reward.agreement import Scored, agreement, by_depth, follows, pooled, within_clips
 from scipy.stats import spearmanr
 
 RNG = np.random.default_rng(0)
@@ -42,18 +42,6 @@ def test_intervals_hold_the_value_and_shrink_with_clips() -> None:
     for value, low, high in (few, many):
         assert low <= value <= high
     assert many[2] - many[1] < few[2] - few[1]
-
-
-def test_clips_are_drawn_whole() -> None:
-    clip = np.array([0, 0, 0, 1, 1, 1])
-    seen: list[list[int]] = []
-
-    def record(at: np.ndarray) -> float:  # type: ignore[type-arg]
-        seen.append(sorted(at.tolist()))
-        return 0.0
-
-    over_clips(record, clip, draws=20)
-    assert {tuple(x) for x in seen} == {(0, 0, 1, 1, 2, 2), (0, 1, 2, 3, 4, 5), (3, 3, 4, 4, 5, 5)}
 
 
 def test_differences_between_clips_do_not_count_within_them() -> None:

@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from quickchange.evaluate.types import Frame, Mask
 from quickchange.world.colour import lab_difference
 
-Frame = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 Lab = tuple[float, float, float]
 
 

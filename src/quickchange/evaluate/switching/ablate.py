@@ -18,7 +18,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice, pairwise
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +25,12 @@ import numpy as np
 from tqdm import tqdm
 
 from quickchange.engine.studio import Studio
-from quickchange.evaluate.colour import Mask, colour_error, erode, pose_step
-from quickchange.evaluate.protocol import (
-    CHUNKS_AFTER,
-    CHUNKS_BEFORE,
-    Frames,
-    held_out_seeds,
-    interval,
-    segment_length,
-    stream_switch,
-)
+from quickchange.evaluate.colour import colour_error, erode, pose_step
+from quickchange.evaluate.protocol import CHUNKS_AFTER, CHUNKS_BEFORE, held_out_seeds, segment_length, stream_switch
+from quickchange.evaluate.statistics import bootstrap, wilson
 from quickchange.evaluate.switching.attention import MOMENTS, Look, attention_record, attention_tables, stream_look
 from quickchange.evaluate.switching.attention import VARIANTS as WATCHED
+from quickchange.evaluate.types import Frames, Mask
 from quickchange.files import atomic_path, write_json_atomic, write_text_atomic
 from quickchange.world import Clip, Label, Renderer, render_clip, sample_spec
 
@@ -130,19 +123,27 @@ def worn_region(clip: Clip) -> Mask:
     return erode(np.asarray(both.all(0)))
 
 
-def measure(clip: Clip, variant: str, before: Frames, after: Frames, region: Mask) -> SwitchResult:
-    """Scores one switch."""
+def measure(clip: Clip, variant: str, before: Frames, after: Frames, region: Mask, window: int) -> SwitchResult:
+    """Score one switch.
+
+    Args:
+        clip: in both garments.
+        variant: name of a variant.
+        before: frames u8[T, H, W, 3] before the switch.
+        after: frames u8[T, H, W, 3] after it.
+        region: bool[H, W], where colours are compared.
+        window: frames on each side of the switch whose colours count.
+    """
     frames_b, _, _ = in_b(clip)
-    chunk = 9  # frames of a segment's first chunk of three latents
     steps = [pose_step(a, b) for a, b in pairwise(before)]
     middle = len(clip.frames) // 2
     return SwitchResult(
         seed=clip.spec.seed,
         variant=variant,
-        before_to_a=colour_error(before[-chunk:], clip.frames, region),
-        before_to_b=colour_error(before[-chunk:], frames_b, region),
-        after_to_a=colour_error(after[:chunk], clip.frames, region),
-        after_to_b=colour_error(after[:chunk], frames_b, region),
+        before_to_a=colour_error(before[-window:], clip.frames, region),
+        before_to_b=colour_error(before[-window:], frames_b, region),
+        after_to_a=colour_error(after[:window], clip.frames, region),
+        after_to_b=colour_error(after[:window], frames_b, region),
         pose_jump=pose_step(before[-1], after[0]),
         pose_step=float(np.median(steps)),
         true_jump=pose_step(clip.frames[middle], frames_b[middle + 1]),
@@ -165,13 +166,14 @@ def ablate(studio: Studio, out: Path, settings: Settings, about: Mapping[str, An
     results: list[SwitchResult] = []
     looks: dict[str, list[Look]] = {variant: [] for variant in WATCHED}
     strips: list[tuple[str, Frames]] = []
+    window = segment_length(studio, 1)
     watched = min(settings.seeds, settings.attention_seeds)
     streams = settings.seeds * len(settings.variants) + watched * len(WATCHED)
     with tqdm(total=streams, desc="ablate", unit="stream", disable=quiet) as bar:
         for turn, (clip, region) in enumerate(islice(render_pairs(studio), settings.seeds)):
             for variant in settings.variants:
                 before, after = stream_switch(studio, clip, variant)
-                results.append(measure(clip, variant, before, after, region))
+                results.append(measure(clip, variant, before, after, region, window))
                 if turn < settings.pictured:
                     strips.append((variant, _strip(clip, before, after)))
                 bar.update()
@@ -212,21 +214,13 @@ def figures(results: Sequence[SwitchResult], variants: Sequence[str]) -> dict[st
         own = [result for result in results if result.variant == variant]
         if not own:
             raise ValueError(f"no result of variant {variant!r}; measure at least one seed of every variant")
-        columns = {name: interval([getattr(result, name) for result in own]) for name in COLUMNS + IN_ALL}
+        columns = {name: bootstrap([getattr(result, name) for result in own]) for name in COLUMNS + IN_ALL}
         found[variant] = {
             "n": len(own),
-            "changed": [round(value, 4) for value in share(sum(result.changed for result in own), len(own))],
+            "changed": [round(value, 4) for value in wilson(sum(result.changed for result in own), len(own))],
             **{name: [round(value, 4) for value in ends] for name, ends in columns.items()},
         }
     return found
-
-
-def share(hits: int, n: int) -> tuple[float, float, float]:
-    """A share and its Wilson 95 % interval, which unlike the bootstrap's has a width at 0 and 1 too."""
-    z = 1.96
-    p, scale = hits / n, 1 + z * z / n
-    middle, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return p, max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
 def summary(found: Mapping[str, Mapping[str, Any]]) -> str:

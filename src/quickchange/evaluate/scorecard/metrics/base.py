@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickchange.evaluate.colour import to_lab
-from quickchange.evaluate.protocol import Pool
+from quickchange.evaluate.statistics import Pool
+from quickchange.evaluate.types import Floats, Frames
 from quickchange.parsing.reading import Reading
 
-Frames = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 SAMPLED = 6  # frames looked at by metrics that do not need neighbouring ones
 Subject = TypeVar("Subject")
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from quickchange.evaluate.scorecard.metrics.base import Case, Floats, Metric, Shot
+from quickchange.evaluate.scorecard.metrics.base import Case, Metric, Shot
 from quickchange.evaluate.scorecard.metrics.regions import (
     LEAST_PIXELS,
     Palette,
@@ -18,6 +18,7 @@ from quickchange.evaluate.scorecard.metrics.regions import (
     palette_error,
     repetition,
 )
+from quickchange.evaluate.types import Floats
 
 SAME_COLOUR = 10.0  # CIEDE2000 up to which a glance calls two colours the same; garments of one clip are 25 apart
 NOTHING_WORN = 100.0  # the colour error of a frame without a garment: black to white

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quickchange.evaluate.scorecard.metrics.base import Case, Floats, Metric, Shot
+from quickchange.evaluate.scorecard.metrics.base import Case, Metric, Shot
+from quickchange.evaluate.types import Floats
 
 FACE = slice(0, 5)  # nose, eyes, ears
 HEAD = (1, 2, 7)  # labels: skin, hair, eyes

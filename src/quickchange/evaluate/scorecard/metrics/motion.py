@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quickchange.evaluate.scorecard.metrics.base import Case, Floats, Metric, Shot
+from quickchange.evaluate.scorecard.metrics.base import Case, Metric, Shot
 from quickchange.evaluate.scorecard.metrics.regions import LEAST_PIXELS
+from quickchange.evaluate.types import Floats
 
 
 def grey(shot: Shot) -> list[NDArray[np.uint8]]:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from quickchange.evaluate.colour import Mask
 from quickchange.evaluate.scorecard.metrics.base import Case, Metric, Shot
 from quickchange.evaluate.scorecard.metrics.regions import LEAST_PIXELS, detail, inner, mean_colour, overlap
+from quickchange.evaluate.types import Mask
 from quickchange.parsing.reading import Reading
 from quickchange.world.colour import lab_difference
 
