@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from quickchange.evaluate.colour import colour_error, erode, pose_step, silhouette
+from quickchange.evaluate.colour import colour_error, erode, silhouette, silhouette_jump
 from quickchange.evaluate.protocol import held_out_seeds
 from quickchange.world.split import held_out
 
@@ -31,15 +31,15 @@ def test_silhouette_finds_the_person_whatever_is_worn() -> None:
 
 
 @given(st.integers(0, 12))
-def test_pose_step_grows_with_the_shift(shift: int) -> None:
-    step = pose_step(person(14), person(14 + shift))
+def test_silhouette_jump_grows_with_the_shift(shift: int) -> None:
+    step = silhouette_jump(person(14), person(14 + shift))
     expected = 2 * shift / (20 + shift)  # of a block 20 wide
     assert step == pytest.approx(expected, abs=0.12)
     assert (step == 0) == (shift == 0)
 
 
-def test_pose_step_ignores_a_change_of_clothes() -> None:
-    assert pose_step(person(14), person(14, (20, 40, 200))) < 0.03
+def test_silhouette_jump_ignores_a_change_of_clothes() -> None:
+    assert silhouette_jump(person(14), person(14, (20, 40, 200))) < 0.03
 
 
 def test_colour_error_tells_clothes_apart() -> None:

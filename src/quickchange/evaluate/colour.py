@@ -43,7 +43,7 @@ def silhouette(frame: Frame, threshold: float = 14.0) -> Mask:
     return np.asarray(np.linalg.norm(lab - wall, axis=2) > threshold)
 
 
-def pose_step(before: Frame, after: Frame) -> float:
+def silhouette_jump(before: Frame, after: Frame) -> float:
     """Share of the person's silhouette that differs between two frames: |A xor B| / |A or B|, in [0, 1]."""
     a, b = silhouette(before), silhouette(after)
     return float((a ^ b).sum() / max(1, (a | b).sum()))

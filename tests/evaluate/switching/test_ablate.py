@@ -40,7 +40,7 @@ def test_a_perfect_switch_changes_the_clothes_and_nothing_else(clip: Clip) -> No
     assert result.after_to_b == pytest.approx(0, abs=1e-3)
     assert result.after_to_a > 20
     assert result.before_to_b > 20
-    assert result.pose_step < result.pose_jump < 0.3
+    assert result.silhouette_step < result.silhouette_jump < 0.3
 
 
 def test_no_switch_at_all_is_seen_as_none(clip: Clip) -> None:

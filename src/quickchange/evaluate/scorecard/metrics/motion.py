@@ -44,7 +44,7 @@ def over_truth(shown: float, true: float) -> float:
 def amplitude_ratio(case: Case) -> float:
     if len(case.shown) < 2:
         return float("nan")
-    true = case.once("amplitude", lambda: amplitude(case.truth))
+    true = case.truth.once(amplitude)
     return over_truth(amplitude(case.shown), true)
 
 
@@ -79,7 +79,7 @@ def edge_strength(shot: Shot) -> float:
 
 
 def sharpness(case: Case) -> float:
-    true = case.once("edges", lambda: edge_strength(case.truth))
+    true = case.truth.once(edge_strength)
     return over_truth(edge_strength(case.shown), true)
 
 
