@@ -30,7 +30,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from experiments.evidence.figures import as_markdown, clip_figures, columns_of, stream_figures, summarise
-from experiments.quality_reward.degraded import open_rollout
+from experiments.quality_reward.degraded import conditioned_rollout
 from quickchange.data.latents import to_float
 from quickchange.engine.components import Components
 from quickchange.evaluate.plots import strips_picture
@@ -177,7 +177,7 @@ def streamed_clips(components: Components, clips: Sequence[Clip]) -> list[Frames
     """Streams of ``CHUNKS`` chunks from the conditions of ``clips``."""
     made: list[Frames] = []
     for i in range(0, len(clips), BATCH):
-        rollout, codec = open_rollout(components, clips[i : i + BATCH]), components.codec
+        rollout, codec = conditioned_rollout(components, clips[i : i + BATCH]), components.codec
         generator, state = torch.Generator().manual_seed(i), codec.new_state()
         chunks = [codec.decode(rollout.chunk(generator), state) for _ in range(CHUNKS)]
         made += [to_uint8(frames) for frames in torch.cat(chunks, 2)]

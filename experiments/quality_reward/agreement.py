@@ -22,8 +22,14 @@ FEWEST = 3  # frames of which a rank correlation says anything
 
 @dataclass(frozen=True)
 class Scored:
-    """What a reward says of frames with a truth: ``score`` [N], true ``error`` [N], 0 or more, ``clip`` [N] (which clip
-    the frame belongs to), ``family`` [N] (names of how the frames were worn)."""
+    """A reward's scores of frames with a truth.
+
+    Attributes:
+        score: [N].
+        error: [N], true error, 0 or more.
+        clip: i64[N], which clip each frame belongs to.
+        family: [N], how each frame was degraded.
+    """
 
     score: Values
     error: Values
@@ -31,13 +37,14 @@ class Scored:
     family: NDArray[np.str_]
 
     def part(self, chosen: NDArray[np.bool_]) -> Scored:
+        """The chosen frames, bool[N]."""
         return Scored(self.score[chosen], self.error[chosen], self.clip[chosen], self.family[chosen])
 
 
 def follows(score: Values, error: Values) -> float:
-    """Spearman correlation of the score with minus the error, -1 to 1; 1: a better score always means less error.
+    """Spearman correlation of the score with minus the error, -1 to 1.
 
-    nan where either is the same everywhere, or for fewer than 3 frames.
+    At 1, a better score always means less error. nan where either is the same everywhere, or for fewer than 3 frames.
     """
     if len(score) < FEWEST or np.ptp(score) == 0 or np.ptp(error) == 0:
         return float("nan")
@@ -50,16 +57,18 @@ def pooled(scored: Scored, draws: int = 1000) -> Estimate:
 
 
 def within_clips(scored: Scored) -> Estimate:
-    """Mean over clips of ``follows`` inside each: what counts where a reward weighs chunks of one rollout."""
+    """Mean over clips of ``follows`` inside each clip, which matters where a reward weighs chunks of one rollout."""
     clips = (scored.part(scored.clip == one) for one in np.unique(scored.clip))
     return bootstrap([follows(clip.score, clip.error) for clip in clips], "mean")
 
 
 def by_depth(score: Values, clip: Indices, depth: Indices) -> list[Estimate]:
-    """Mean over clips of the score of every chunk of a stream, first chunk first.
+    """Mean score over clips, by chunk of the stream.
 
     Args:
-        score, clip, depth: [N]; depth counts chunks from 0, and every clip has all of them.
+        score: [N].
+        clip: i64[N], which clip each frame belongs to.
+        depth: i64[N], chunk from 0. Every clip has all chunks.
     """
     return [
         bootstrap([float(score[(depth == d) & (clip == one)].mean()) for one in np.unique(clip)], "mean")
@@ -71,7 +80,9 @@ def agreement(scored: Scored, generated: str, draws: int = 1000) -> dict[str, An
     """Every figure of a reward, as plain data; correlations as {value, low, high}.
 
     Args:
-        generated: families whose names start so are what a model made; they are also judged by themselves.
+        scored: all frames.
+        generated: beginning of the names of families that a model made; they are also measured separately.
+        draws: bootstrap resamples.
     """
     made = scored.part(np.char.startswith(scored.family, generated))
     families = {}
@@ -93,6 +104,6 @@ def agreement(scored: Scored, generated: str, draws: int = 1000) -> dict[str, An
 
 
 def named(figure: Estimate) -> dict[str, float | None]:
-    """As JSON has it: None for nan."""
+    """An estimate as JSON; None for nan."""
     rounded = [round(x, 4) if np.isfinite(x) else None for x in figure]
     return dict(zip(("value", "low", "high"), rounded, strict=True))
