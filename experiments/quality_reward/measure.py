@@ -4,8 +4,8 @@
         --plot docs/rewards-quality.png
 
 The frames have a known truth: synthetic degradations, codec round trips, and chunks generated from the true past in 4,
-2 and 1 steps (no reward saw 1 step in training). Free streams have no truth; their scores are reported by depth. Writes a
-record, a plot and a contact sheet from worst to best score, and logs a table for the model card. Needs the extra dev.
+2 and 1 steps (no reward saw 1 step in training). Free streams have no truth; their scores are reported by depth. Writes
+a record, a plot and a contact sheet from worst to best score, and logs a table for the model card. Needs the extra dev.
 """
 
 from __future__ import annotations
