@@ -32,7 +32,8 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=2, help="clips side by side")
     options = parser.parse_args()
 
-    renderer = Renderer(*options.size, supersampling=2.0)
+    width, height = options.size
+    renderer = Renderer(width, height, supersampling=2.0)
     clips = []
     for difficulty in options.difficulty:
         for seed in range(options.seed, options.seed + options.count):

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from experiments.quality_reward.degraded import WornFrames
+from experiments.quality_reward.degraded import DegradedFrames
 from experiments.quality_reward.stage import QualityData, QualityStage
 from numpy.typing import NDArray
 
@@ -159,7 +159,7 @@ def quality_stage(out: Path) -> Stage:
     torch.manual_seed(1)
     frames = _frames(8, 32, 32, 3)
     clip = np.arange(8) % 2
-    deep = WornFrames("stream", frames, clip, depth=1 + np.arange(8) % 3)
+    deep = DegradedFrames("stream", frames, clip, depth=1 + np.arange(8) % 3)
     data = QualityData(frames[:2], frames, np.linspace(0, 0.3, 8, dtype=np.float32), clip, deep, frames[2:4])
     config = StageConfig(steps=4, batch=4, learning_rate=1e-3, precision="fp32")
     return QualityStage(QualityScorer(QualityConfig()), data, config, out)

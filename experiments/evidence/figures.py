@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from quickchange.evaluate.colour import Mask, erode, region_colour
-from quickchange.evaluate.protocol import Frames
+from quickchange.evaluate.colour import erode, region_colour
+from quickchange.evaluate.statistics import bootstrap_crossed
+from quickchange.evaluate.types import Frames, Mask
 from quickchange.world import Clip, Label
 from quickchange.world.colour import lab_difference
 
@@ -114,29 +115,6 @@ def _spread(frames: Frames, mask: Mask) -> float:
     return float(np.abs(values - values.mean(1, keepdims=True)).mean() / 2.55)
 
 
-def pooled(values: Sequence[Sequence[float]], draws: int = 2000) -> tuple[float, float, float]:
-    """Mean over training seeds and held-out seeds, with a 95 % interval that knows of both.
-
-    Args:
-        values: for every training seed one figure per held-out seed, equally many; nan where there is none. Both levels
-            are drawn anew in the bootstrap, so that three training seeds that disagree give a wide interval.
-
-    Returns:
-        Mean, low, high; three times nan where nothing is left.
-    """
-    table = np.asarray(values, np.float64)
-    if table.ndim != 2 or not np.isfinite(table).any():
-        return float("nan"), float("nan"), float("nan")
-    rng = np.random.default_rng(0)
-    trained, judged = table.shape
-    rows = rng.integers(0, trained, (draws, trained, 1))
-    drawn = table[rows, rng.integers(0, judged, (draws, 1, judged))].reshape(draws, -1)
-    kept = np.isfinite(drawn)
-    means = np.where(kept, drawn, 0).sum(1)[kept.any(1)] / kept.sum(1)[kept.any(1)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(np.nanmean(table)), float(low), float(high)
-
-
 def columns_of(rows: Sequence[Mapping[str, float] | None]) -> dict[str, NDArray[np.float64]]:
     """Rows per held-out seed as columns, nan for seeds that could not be judged.
 
@@ -159,7 +137,7 @@ def summarise(runs: Mapping[str, Sequence[Columns]]) -> Summary:
     for name, seeds in runs.items():
         found[name] = {}
         for figure in seeds[0]:
-            mean, low, high = (round(x, 4) for x in pooled([seed[figure] for seed in seeds]))
+            mean, low, high = (round(x, 4) for x in bootstrap_crossed([seed[figure] for seed in seeds]))
             found[name][figure] = {"mean": mean, "low": low, "high": high, "n": len(seeds)}
     return found
 

@@ -6,7 +6,6 @@ Frames of one clip resemble each other, so clips are resampled, never frames. Pu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from quickchange.evaluate.protocol import interval
+from quickchange.evaluate.statistics import Estimate, bootstrap, bootstrap_clusters
+from quickchange.evaluate.types import Indices
 
 Values = NDArray[np.floating]
-Indices = NDArray[np.int64]
-Figure = tuple[float, float, float]  # value, lower and upper end of its 95 % interval
 FEWEST = 3  # frames of which a rank correlation says anything
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a reward says of frames with a truth: ``score`` [N], true ``error`` [N], 0 or more, ``clip`` [N] (which clip
-    the frame belongs to), ``family`` [N] (names of how the frames were worn)."""
+    """A reward's scores of frames with a truth.
+
+    Attributes:
+        score: [N].
+        error: [N], true error, 0 or more.
+        clip: i64[N], which clip each frame belongs to.
+        family: [N], how each frame was degraded.
+    """
 
     score: Values
     error: Values
@@ -33,57 +37,41 @@ class Scored:
     family: NDArray[np.str_]
 
     def part(self, chosen: NDArray[np.bool_]) -> Scored:
+        """The chosen frames, bool[N]."""
         return Scored(self.score[chosen], self.error[chosen], self.clip[chosen], self.family[chosen])
 
 
 def follows(score: Values, error: Values) -> float:
-    """Spearman correlation of the score with minus the error, -1 to 1; 1: a better score always means less error.
+    """Spearman correlation of the score with minus the error, -1 to 1.
 
-    nan where either is the same everywhere, or for fewer than 3 frames.
+    At 1, a better score always means less error. nan where either is the same everywhere, or for fewer than 3 frames.
     """
     if len(score) < FEWEST or np.ptp(score) == 0 or np.ptp(error) == 0:
         return float("nan")
     return float(np.corrcoef(rankdata(score), rankdata(-error))[0, 1])
 
 
-def over_clips(figure: Callable[[Indices], float], clip: Indices, draws: int = 1000) -> Figure:
-    """A figure of all frames, with the interval that resampling whole clips gives it.
-
-    Args:
-        figure: from indices of frames, with repetitions, to a number. clip: of every frame, [N].
-
-    Returns:
-        Three numbers; nan where the figure is.
-    """
-    rows = [np.flatnonzero(clip == one) for one in np.unique(clip)]
-    picks = np.random.default_rng(0).integers(0, len(rows), (draws, len(rows)))
-    values = np.array([figure(np.concatenate([rows[i] for i in pick])) for pick in picks])
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return (float("nan"),) * 3
-    low, high = np.percentile(values, [2.5, 97.5])
-    return figure(np.arange(len(clip))), float(low), float(high)
-
-
-def pooled(scored: Scored, draws: int = 1000) -> Figure:
+def pooled(scored: Scored, draws: int = 1000) -> Estimate:
     """``follows`` over the frames of all clips together."""
-    return over_clips(lambda at: follows(scored.score[at], scored.error[at]), scored.clip, draws)
+    return bootstrap_clusters(lambda at: follows(scored.score[at], scored.error[at]), scored.clip, draws)
 
 
-def within_clips(scored: Scored) -> Figure:
-    """Mean over clips of ``follows`` inside each: what counts where a reward weighs chunks of one rollout."""
+def within_clips(scored: Scored) -> Estimate:
+    """Mean over clips of ``follows`` inside each clip, which matters where a reward weighs chunks of one rollout."""
     clips = (scored.part(scored.clip == one) for one in np.unique(scored.clip))
-    return interval([follows(clip.score, clip.error) for clip in clips], "mean")
+    return bootstrap([follows(clip.score, clip.error) for clip in clips], "mean")
 
 
-def by_depth(score: Values, clip: Indices, depth: Indices) -> list[Figure]:
-    """Mean over clips of the score of every chunk of a stream, first chunk first.
+def by_depth(score: Values, clip: Indices, depth: Indices) -> list[Estimate]:
+    """Mean score over clips, by chunk of the stream.
 
     Args:
-        score, clip, depth: [N]; depth counts chunks from 0, and every clip has all of them.
+        score: [N].
+        clip: i64[N], which clip each frame belongs to.
+        depth: i64[N], chunk from 0. Every clip has all chunks.
     """
     return [
-        interval([float(score[(depth == d) & (clip == one)].mean()) for one in np.unique(clip)], "mean")
+        bootstrap([float(score[(depth == d) & (clip == one)].mean()) for one in np.unique(clip)], "mean")
         for d in range(int(depth.max()) + 1)
     ]
 
@@ -92,7 +80,9 @@ def agreement(scored: Scored, generated: str, draws: int = 1000) -> dict[str, An
     """Every figure of a reward, as plain data; correlations as {value, low, high}.
 
     Args:
-        generated: families whose names start so are what a model made; they are also judged by themselves.
+        scored: all frames.
+        generated: beginning of the names of families that a model made; they are also measured separately.
+        draws: bootstrap resamples.
     """
     made = scored.part(np.char.startswith(scored.family, generated))
     families = {}
@@ -113,7 +103,7 @@ def agreement(scored: Scored, generated: str, draws: int = 1000) -> dict[str, An
     }
 
 
-def named(figure: Figure) -> dict[str, float | None]:
-    """As JSON has it: None for nan."""
+def named(figure: Estimate) -> dict[str, float | None]:
+    """An estimate as JSON; None for nan."""
     rounded = [round(x, 4) if np.isfinite(x) else None for x in figure]
     return dict(zip(("value", "low", "high"), rounded, strict=True))

@@ -1,7 +1,7 @@
-"""Stage "quality": fits the learned quality reward (rewards/quality.py) on worn frames (worn.py).
+"""Stage "quality": fits the learned quality reward (rewards/quality.py) on degraded frames.
 
-Two losses. Where a truth is known, the score is minus the true error. In free streams, where it is not, every frame
-must score below a codec round trip of its clip, by more the deeper in the stream it was generated.
+There are two losses. Where a truth is known, the score is minus the true error. A free stream has no truth: each of its
+frames must score below a codec round trip of its clip, by a margin that grows with the depth in the stream.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.quality_reward.degraded import Frames, WornFrames, aligned_error
+from experiments.quality_reward.degraded import DegradedFrames
+from experiments.quality_reward.error import error_of
+from quickchange.evaluate.types import Frames
 from quickchange.train.config import StageConfig
 from quickchange.train.plots import save_sheet
 from quickchange.train.rewards.quality import QualityScorer
@@ -28,44 +30,53 @@ RANK_MARGIN, RANK_WEIGHT = 0.02, 0.3  # score per chunk of depth; weight of the 
 
 @dataclass(frozen=True)
 class QualityData:
-    """References u8 [clips, H, W, 3]; frames u8 [N, H, W, 3] with true ``error`` [N] of clips ``clip`` [N]; ``deep``:
-    free streams, with ``round_trip`` [clips, H, W, 3] to compare them with."""
+    """Training data of the reward.
+
+    Attributes:
+        references: u8[clips, H, W, 3].
+        frames: u8[N, H, W, 3], degraded.
+        error: f32[N], true error of each frame.
+        clip: i64[N], clip of each frame.
+        deep: free streams.
+        round_trip: u8[clips, H, W, 3], one frame per clip after codec and back, which streams are compared with.
+    """
 
     references: Frames
     frames: Frames
     error: NDArray[np.float32]
     clip: NDArray[np.int64]
-    deep: WornFrames
+    deep: DegradedFrames
     round_trip: Frames
 
 
-def error_of(worn: WornFrames, batch: int = 64) -> NDArray[np.float32]:
-    """``aligned_error`` of a family with a truth, [N]."""
-    if worn.truth is None or worn.person is None:
-        raise ValueError(f"family {worn.family!r} has no truth")
-    parts = [slice(i, i + batch) for i in range(0, len(worn), batch)]
-    return np.concatenate([aligned_error(worn.frames[p], worn.truth[p], worn.person[p]) for p in parts])
+def gather(
+    references: Frames, known: Sequence[DegradedFrames], deep: DegradedFrames, round_trip: Frames
+) -> QualityData:
+    """Join families with a truth and measure their errors.
 
-
-def gather(references: Frames, known: Sequence[WornFrames], deep: WornFrames, round_trip: Frames) -> QualityData:
-    """Joins families with a truth and measures their errors."""
+    Args:
+        references: u8[clips, H, W, 3].
+        known: families with a truth.
+        deep: free streams.
+        round_trip: u8[clips, H, W, 3], see ``QualityData``.
+    """
     return QualityData(
         references,
-        np.concatenate([worn.frames for worn in known]),
-        np.concatenate([error_of(worn) for worn in known]),
-        np.concatenate([worn.clip for worn in known]),
+        np.concatenate([family.frames for family in known]),
+        np.concatenate([error_of(family) for family in known]),
+        np.concatenate([family.clip for family in known]),
         deep,
         round_trip,
     )
 
 
 def as_images(pictures: Frames) -> Tensor:
-    """u8 [N, H, W, 3] -> float32 [N, 3, H, W] in [-1, 1]."""
+    """Convert u8[N, H, W, 3] to f32[N, 3, H, W] in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).float().div_(127.5).sub_(1)
 
 
 class QualityStage(Stage):
-    """Exports the averaged scorer to ``out``."""
+    """Training of the scorer; ``finish`` exports its average to ``out``."""
 
     name = "quality"
 
@@ -74,12 +85,13 @@ class QualityStage(Stage):
         self.scorer, self.data, self.out = scorer, data, out
 
     def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """``regression`` to the true error, ``ranking`` of streams below round trips, and their weighted sum."""
         rng, data = np.random.default_rng([self.config.seed, step]), self.data
         known = rng.integers(0, len(data.frames), self.config.batch)
         deep = rng.integers(0, len(data.deep), max(1, self.config.batch // 4))
-        worn = data.deep.clip[deep]
-        frames = np.concatenate([data.frames[known], data.deep.frames[deep], data.round_trip[worn]])
-        references = data.references[np.concatenate([data.clip[known], worn, worn])]
+        clips = data.deep.clip[deep]
+        frames = np.concatenate([data.frames[known], data.deep.frames[deep], data.round_trip[clips]])
+        references = data.references[np.concatenate([data.clip[known], clips, clips])]
         flip = torch.from_numpy(rng.random(len(frames)) < 0.5).view(-1, 1, 1, 1)
         x, y = (torch.where(flip, z.flip(-1), z) for z in (as_images(frames), as_images(references)))
         # Twice as fast in bfloat16 where the CPU has AMX.
@@ -93,11 +105,12 @@ class QualityStage(Stage):
         return {"loss": regression + RANK_WEIGHT * ranking, "regression": regression, "ranking": ranking}
 
     def sample(self, path: Path) -> None:
-        """Training frames from worst to best score."""
+        """Write a sheet of training frames from worst to best score."""
         index = np.random.default_rng(0).integers(0, len(self.data.frames), 96)
         frames, references = self.data.frames[index], self.data.references[self.data.clip[index]]
         order = self.scorer(as_images(frames), as_images(references)).argsort().numpy()
         save_sheet([list(frames[row]) for row in order.reshape(6, 16)], path, scale=1)
 
     def finish(self) -> None:
+        """Save the averaged scorer."""
         self.scorer.save(self.out)

@@ -1,8 +1,8 @@
-"""Trains the learned quality reward on worn frames of a model.
+"""Train the learned quality reward on degraded frames of a model.
 
     python -m experiments.quality_reward.train --data FOLDER_OF_SHARDS
 
-writes models/quality. ``judge.py`` shows how well it follows true error. Needs the extra train.
+writes models/quality. ``measure.py`` measures how well it follows true error. Needs the extra train.
 """
 
 from __future__ import annotations
@@ -31,8 +31,16 @@ TIMES = (4, 17, 30)
 
 
 def make_data(folder: Path, components: Components, count: int) -> QualityData:
-    """Worn frames of the first ``count`` training clips: synthetic wear and codec on all, 2/5 continued from their true
-    past in four denoising steps, 1/5 in two, 2/5 streamed freely."""
+    """Degraded frames of the first ``count`` training clips.
+
+    All clips are degraded synthetically and by the codec. Of the clips, 2/5 are continued from their true past in four
+    denoising steps, 1/5 in two, and 2/5 are streamed freely.
+
+    Args:
+        folder: of training shards.
+        components: with the transformer in float32.
+        count: clips.
+    """
     clips = list(islice(ClipDataset(folder), count))
     part = len(clips) * 2 // 5
     known = [
@@ -50,9 +58,10 @@ def make_data(folder: Path, components: Components, count: int) -> QualityData:
 
 
 def main() -> None:
+    """Make the data and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of training shards, 96x128")
-    parser.add_argument("--model", type=Path, default=Path("models/mini"), help="whose wear is learned")
+    parser.add_argument("--model", type=Path, default=Path("models/mini"), help="whose degradations are learned")
     parser.add_argument("--run", type=Path, default=Path("runs/quality"), help="checkpoint, curves")
     parser.add_argument("--out", type=Path, default=Path("models/quality"))
     parser.add_argument("--steps", type=int, default=1000)

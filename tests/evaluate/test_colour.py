@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from quickchange.evaluate.colour import colour_error, erode, pose_step, silhouette
-from quickchange.evaluate.protocol import held_out_seeds, interval
+from quickchange.evaluate.colour import colour_error, erode, silhouette, silhouette_jump
+from quickchange.evaluate.protocol import held_out_seeds
 from quickchange.world.split import held_out
 
 WALL, SKIN = (200, 210, 220), (150, 100, 80)
@@ -31,15 +31,15 @@ def test_silhouette_finds_the_person_whatever_is_worn() -> None:
 
 
 @given(st.integers(0, 12))
-def test_pose_step_grows_with_the_shift(shift: int) -> None:
-    step = pose_step(person(14), person(14 + shift))
+def test_silhouette_jump_grows_with_the_shift(shift: int) -> None:
+    step = silhouette_jump(person(14), person(14 + shift))
     expected = 2 * shift / (20 + shift)  # of a block 20 wide
     assert step == pytest.approx(expected, abs=0.12)
     assert (step == 0) == (shift == 0)
 
 
-def test_pose_step_ignores_a_change_of_clothes() -> None:
-    assert pose_step(person(14), person(14, (20, 40, 200))) < 0.03
+def test_silhouette_jump_ignores_a_change_of_clothes() -> None:
+    assert silhouette_jump(person(14), person(14, (20, 40, 200))) < 0.03
 
 
 def test_colour_error_tells_clothes_apart() -> None:
@@ -55,9 +55,3 @@ def test_held_out_seeds_are_held_out_and_one_in_twenty() -> None:
     assert len(set(seeds)) == 50
     assert all(held_out(seed) for seed in seeds)
     assert 500 < seeds[-1] - seeds[0] < 2000
-
-
-def test_interval_holds_the_median() -> None:
-    middle, low, high = interval([1.0, 2.0, 3.0, 4.0, 100.0])
-    assert middle == 3
-    assert low <= middle <= high

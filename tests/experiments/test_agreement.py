@@ -6,14 +6,14 @@ import json
 
 import numpy as np
 import pytest
-from experiments.quality_reward.agreement import Scored, agreement, by_depth, follows, over_clips, pooled, within_clips
+from experiments.quality_reward.agreement import Scored, agreement, by_depth, follows, pooled, within_clips
 from scipy.stats import spearmanr
 
 RNG = np.random.default_rng(0)
 
 
 def scored(noise: float, clips: int = 8, frames: int = 12) -> Scored:
-    """Half of each clip's frames worn, half made; the score is minus the error plus noise."""
+    """Half of each clip's frames degraded, half generated; the score is minus the error plus noise."""
     clip = np.repeat(np.arange(clips), frames)
     error = RNG.uniform(0, 0.4, clips * frames)
     family = np.where(np.arange(clips * frames) % 2 == 0, "blur", "next chunk, 4 steps")
@@ -44,26 +44,14 @@ def test_intervals_hold_the_value_and_shrink_with_clips() -> None:
     assert many[2] - many[1] < few[2] - few[1]
 
 
-def test_clips_are_drawn_whole() -> None:
-    clip = np.array([0, 0, 0, 1, 1, 1])
-    seen: list[list[int]] = []
-
-    def record(at: np.ndarray) -> float:  # type: ignore[type-arg]
-        seen.append(sorted(at.tolist()))
-        return 0.0
-
-    over_clips(record, clip, draws=20)
-    assert {tuple(x) for x in seen} == {(0, 0, 1, 1, 2, 2), (0, 1, 2, 3, 4, 5), (3, 3, 4, 4, 5, 5)}
-
-
 def test_differences_between_clips_do_not_count_within_them() -> None:
     """Clips of different levels, in the wrong order inside: together it looks right, within each it is not."""
     error = np.concatenate([np.linspace(0, 0.05, 6) + level for level in (0.0, 0.2, 0.4)])
     clip = np.repeat(np.arange(3), 6)
     score = -(error.reshape(3, 6)[:, ::-1].ravel())
-    worn = Scored(score, error, clip, np.full(18, "blur"))
-    assert pooled(worn, draws=5)[0] > 0.7
-    assert within_clips(worn) == pytest.approx((-1, -1, -1))
+    degraded = Scored(score, error, clip, np.full(18, "blur"))
+    assert pooled(degraded, draws=5)[0] > 0.7
+    assert within_clips(degraded) == pytest.approx((-1, -1, -1))
 
 
 def test_depth_averages_frames_then_clips() -> None:
@@ -73,9 +61,9 @@ def test_depth_averages_frames_then_clips() -> None:
 
 
 def test_the_report_is_json_and_tells_families_apart() -> None:
-    worn = scored(0.0)
-    upset = np.where(worn.family == "blur", 0.5, worn.score)  # nothing of blur is told
-    report = agreement(Scored(upset, worn.error, worn.clip, worn.family), "next chunk", draws=20)
+    degraded = scored(0.0)
+    upset = np.where(degraded.family == "blur", 0.5, degraded.score)  # nothing of blur is told
+    report = agreement(Scored(upset, degraded.error, degraded.clip, degraded.family), "next chunk", draws=20)
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert report["families"]["blur"]["follows"]["value"] is None
     assert report["generated"]["value"] == report["generated_within_clips"]["value"] == 1

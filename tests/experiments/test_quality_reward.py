@@ -1,4 +1,4 @@
-"""The quality stage: errors that forgive motion but not wear, worn frames of a tiny model, a scorer that learns."""
+"""The quality stage: errors that forgive motion but not damage, degraded frames of a tiny model, and training."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import torch
 from experiments.quality_reward.degraded import (
-    WEAR,
-    aligned_error,
+    DEGRADATIONS,
+    conditioned_rollout,
+    degrade,
     in_batches,
     next_chunks,
-    open_rollout,
     round_trips,
     streams,
     synthetic,
     true_frames,
-    wear,
 )
-from experiments.quality_reward.stage import QualityStage, as_images, error_of, gather
+from experiments.quality_reward.error import aligned_error, error_of
+from experiments.quality_reward.stage import QualityStage, as_images, gather
 
 import tiny
 from quickchange.train.config import StageConfig
@@ -58,11 +58,11 @@ def test_errors_forgive_small_motion_within_reach() -> None:
 
 def test_errors_look_at_the_person_only() -> None:
     truth = picture()[None]
-    worn = truth.copy()
-    worn[:, :, 20:] = 255 - worn[:, :, 20:]
+    degraded = truth.copy()
+    degraded[:, :, 20:] = 255 - degraded[:, :, 20:]
     left = EVERYWHERE & (np.arange(40) < 8)
-    assert aligned_error(worn, truth, left)[0] < 0.01
-    assert aligned_error(worn, truth, EVERYWHERE & ~left)[0] > 0.2
+    assert aligned_error(degraded, truth, left)[0] < 0.01
+    assert aligned_error(degraded, truth, EVERYWHERE & ~left)[0] > 0.2
 
 
 def test_a_wrong_colour_counts_half_and_ssim_the_rest() -> None:
@@ -74,17 +74,17 @@ def test_a_wrong_colour_counts_half_and_ssim_the_rest() -> None:
     assert error == pytest.approx((1 - ssim + 1) / 2, abs=1e-3)
 
 
-@pytest.mark.parametrize("kind", WEAR)
-def test_stronger_wear_is_a_greater_error(kind: str) -> None:
+@pytest.mark.parametrize("kind", DEGRADATIONS)
+def test_stronger_degradation_is_a_greater_error(kind: str) -> None:
     frame, ghost = picture(0), picture(1)
-    worn = np.stack([wear(frame, kind, strength, ghost) for strength in (0.1, 0.5, 1.0)])
-    errors = aligned_error(worn, np.repeat(frame[None], 3, 0), EVERYWHERE.repeat(3, 0))
+    degraded = np.stack([degrade(frame, kind, strength, ghost) for strength in (0.1, 0.5, 1.0)])
+    errors = aligned_error(degraded, np.repeat(frame[None], 3, 0), EVERYWHERE.repeat(3, 0))
     assert 0 < errors[0] < errors[1] < errors[2]
 
 
-def test_unknown_wear_is_refused() -> None:
+def test_an_unknown_degradation_is_refused() -> None:
     with pytest.raises(ValueError, match="'rust'; expected one of blur"):
-        wear(picture(), "rust", 0.5, picture())
+        degrade(picture(), "rust", 0.5, picture())
 
 
 def test_true_frames_have_no_error_and_codec_frames_have_some(clips: list[Clip]) -> None:
@@ -105,7 +105,7 @@ def test_next_chunks_continue_the_true_past(clips: list[Clip]) -> None:
     video = as_images(np.concatenate([clip.frames for clip in clips])).unflatten(0, (3, FRAMES)).transpose(1, 2)
     with torch.inference_mode():
         latents = parts.codec.encode(video)
-        rollout = open_rollout(parts, clips)
+        rollout = conditioned_rollout(parts, clips)
         rollout.recache([latents[:, :, :3]])
         following = rollout.chunk(torch.Generator().manual_seed(6), steps=2)
         frames = parts.codec.decode(torch.cat([latents[:, :, :3], following], 2), parts.codec.new_state())
@@ -135,13 +135,13 @@ def test_batches_join_to_the_whole(clips: list[Clip]) -> None:
     np.testing.assert_array_equal(joined.truth, whole.truth)
 
 
-def test_the_stage_learns_to_tell_wear_from_truth(clips: list[Clip], tmp_path: Path) -> None:
+def test_the_stage_learns_to_tell_degraded_from_true(clips: list[Clip], tmp_path: Path) -> None:
     parts, times = tiny.components(), (0, 6, 12, 18)
     known = [true_frames(clips, times), *synthetic(clips, times, np.random.default_rng(0))]
     deep = streams(clips, parts, chunks=2, seed=0)
     references = np.stack([clip.reference for clip in clips])
     data = gather(references, known, deep, round_trips(clips, parts, (0,)).frames)
-    assert len(data.frames) == 12 * (1 + len(WEAR)) == len(data.error)
+    assert len(data.frames) == 12 * (1 + len(DEGRADATIONS)) == len(data.error)
     torch.manual_seed(0)
     config = StageConfig(steps=60, batch=16, learning_rate=5e-3)
     stage = QualityStage(QualityScorer(QualityConfig(widths=(8, 16))), data, config, tmp_path / "out")

@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from quickchange.evaluate.types import Frame, Mask
 from quickchange.world.colour import lab_difference
 
-Frame = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 Lab = tuple[float, float, float]
 
 
@@ -44,7 +43,7 @@ def silhouette(frame: Frame, threshold: float = 14.0) -> Mask:
     return np.asarray(np.linalg.norm(lab - wall, axis=2) > threshold)
 
 
-def pose_step(before: Frame, after: Frame) -> float:
+def silhouette_jump(before: Frame, after: Frame) -> float:
     """Share of the person's silhouette that differs between two frames: |A xor B| / |A or B|, in [0, 1]."""
     a, b = silhouette(before), silhouette(after)
     return float((a ^ b).sum() / max(1, (a | b).sum()))

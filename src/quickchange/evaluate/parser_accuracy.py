@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from quickchange.evaluate.protocol import held_out_seeds, interval
+from quickchange.evaluate.protocol import held_out_seeds
+from quickchange.evaluate.statistics import bootstrap
 from quickchange.files import atomic_path, write_json_atomic
 from quickchange.model.codec import Codec
 from quickchange.parsing.network import PersonParser
@@ -97,7 +98,7 @@ def score(read: Reading, truth: Reading) -> Scores:
 
 def mean_interval(values: Sequence[float]) -> dict[str, float]:
     """Mean, bootstrap 95 % interval of it, and the number of seeds."""
-    mean, low, high = (round(value, 4) for value in interval(values, "mean"))
+    mean, low, high = (round(value, 4) for value in bootstrap(values, "mean"))
     return {"mean": mean, "low": low, "high": high, "n": len(values)}
 
 

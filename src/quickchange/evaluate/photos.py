@@ -25,12 +25,14 @@ from tqdm import tqdm
 
 from quickchange.engine.studio import Studio
 from quickchange.errors import InputError
-from quickchange.evaluate.colour import Mask, to_lab
-from quickchange.evaluate.protocol import Frames, held_out_seeds, interval
+from quickchange.evaluate.colour import to_lab
+from quickchange.evaluate.protocol import held_out_seeds
 from quickchange.evaluate.scorecard.metrics.base import Shot
 from quickchange.evaluate.scorecard.metrics.garment import NOTHING_WORN, worn_palette
 from quickchange.evaluate.scorecard.metrics.regions import Palette, detail, inner, overlap, palette, palette_error
 from quickchange.evaluate.scorecard.score import Reader
+from quickchange.evaluate.statistics import bootstrap
+from quickchange.evaluate.types import Frames, Mask
 from quickchange.files import atomic_path, write_json_atomic, write_text_atomic
 from quickchange.media.images import cut_out, load_image
 from quickchange.world import Clip, Renderer, render_clip, sample_spec
@@ -156,7 +158,7 @@ def table(results: Sequence[PhotoResult]) -> str:
                 float(np.mean([getattr(r, name) for r in own if r.photo == photo]))
                 for photo in sorted({r.photo for r in own})
             ]
-            middle, low, high = interval(by_photo, "mean")
+            middle, low, high = bootstrap(by_photo, "mean")
             cells.append(f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})")
         lines.append(f"| {kind} | {len({r.photo for r in own})} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

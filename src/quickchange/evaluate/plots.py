@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from quickchange.evaluate.scorecard.metrics.base import Frames
 from quickchange.evaluate.scorecard.score import TRUTH
+from quickchange.evaluate.types import Frames
 
 TO_ONE = ("garment_high", "garment_low", "preserve", "identity", "amplitude_ratio", "smoothness", "sharpness", "prompt",
           "ssim")  # fmt: skip

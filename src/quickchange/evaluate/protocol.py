@@ -1,23 +1,18 @@
-"""What every benchmark here shares: which seeds are judged, how a switch is streamed, how sure a figure is."""
+"""The part of the protocol that all benchmarks share: which seeds they use and how they stream a switch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import islice
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quickchange.engine.studio import Studio
+from quickchange.evaluate.types import Frames
 from quickchange.world import Clip
 from quickchange.world.split import held_out
 
 CHUNKS_BEFORE, CHUNKS_AFTER = 3, 2
 FIRST_SEED = 100_000
-
-Frames = NDArray[np.uint8]
-Pool = Literal["mean", "median"]
 
 
 def held_out_seeds(count: int, first: int = FIRST_SEED) -> list[int]:
@@ -26,7 +21,7 @@ def held_out_seeds(count: int, first: int = FIRST_SEED) -> list[int]:
 
 
 def segment_length(studio: Studio, chunks: int) -> int:
-    """Frames that the first ``chunks`` chunks of a segment have: their first latent is one frame, the others four."""
+    """Number of frames in the first ``chunks`` chunks of a segment: the first latent is one frame, the others four."""
     return 1 + studio.components.codec.temporal * (studio.components.stream.chunk * chunks - 1)
 
 
@@ -48,18 +43,3 @@ def stream_switch(
         session.wear(clip.garment_b, cutout=False)
         second = [chunk.frames for chunk in islice(session, after)]
     return np.concatenate(first), np.concatenate(second)[: segment_length(studio, after)]
-
-
-def interval(values: Sequence[float], pool: Pool = "median", draws: int = 2000) -> tuple[float, float, float]:
-    """Median (or mean) of the values and the bootstrap 95 % interval of it; values that are not finite do not count.
-
-    Three times nan where none is left.
-    """
-    data = np.asarray(values, np.float64)
-    data = data[np.isfinite(data)]
-    if not len(data):
-        return float("nan"), float("nan"), float("nan")
-    gather = np.median if pool == "median" else np.mean
-    picks = np.random.default_rng(0).integers(0, len(data), (draws, len(data)))
-    low, high = np.percentile(gather(data[picks], 1), [2.5, 97.5])
-    return float(gather(data)), float(low), float(high)

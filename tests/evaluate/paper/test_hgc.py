@@ -17,7 +17,8 @@ from quickchange.errors import InputError
 from quickchange.evaluate.paper import hgc
 from quickchange.evaluate.paper.hgc import HgcSample, as_table, read_samples, run_hgc, stream, summarise
 from quickchange.evaluate.paper.judges import Judge, Metric, NotMeasurableError
-from quickchange.evaluate.paper.judges.base import WEIGHTS_VARIABLE, Frames
+from quickchange.evaluate.paper.judges.base import WEIGHTS_VARIABLE
+from quickchange.evaluate.types import Frames
 
 
 class Recorder(Judge):

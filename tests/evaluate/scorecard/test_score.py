@@ -20,7 +20,6 @@ from quickchange.evaluate.protocol import held_out_seeds
 from quickchange.evaluate.scorecard.card import as_text, drift_of, goodness, scorecard
 from quickchange.evaluate.scorecard.cases import renderer_for
 from quickchange.evaluate.scorecard.metrics import METRICS, SWITCH_METRICS
-from quickchange.evaluate.scorecard.metrics.base import Frames
 from quickchange.evaluate.scorecard.report import write_report
 from quickchange.evaluate.scorecard.score import (
     DRIFTING,
@@ -34,6 +33,7 @@ from quickchange.evaluate.scorecard.score import (
     run,
     with_options,
 )
+from quickchange.evaluate.types import Frames
 from quickchange.parsing.reading import Reading
 from quickchange.parsing.truth import reading_of
 from quickchange.world import render_clip, sample_spec

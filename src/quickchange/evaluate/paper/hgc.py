@@ -36,7 +36,9 @@ from tqdm import tqdm
 from quickchange.engine.studio import Studio
 from quickchange.errors import InputError
 from quickchange.evaluate.paper.judges import JUDGES, Judge, judge_class, open_judges
-from quickchange.evaluate.paper.judges.base import Frames, Metric
+from quickchange.evaluate.paper.judges.base import Metric
+from quickchange.evaluate.statistics import bootstrap
+from quickchange.evaluate.types import Frames
 from quickchange.files import write_json_atomic, write_text_atomic
 from quickchange.media.images import load_image
 
@@ -247,14 +249,12 @@ def summarise(rows: Sequence[dict[str, Any]], metrics: Sequence[Metric], missing
     }
 
 
-def _mean(values: Sequence[float], draws: int = 1000) -> dict[str, float | int | None]:
-    """Mean with a bootstrap 95 % interval."""
+def _mean(values: Sequence[float]) -> dict[str, float | int | None]:
+    """Mean over samples with its bootstrap 95 % interval, as plain data; None where no sample has a score."""
     if not values:
         return {"mean": None, "ci_low": None, "ci_high": None, "n": 0}
-    data = np.asarray(values)
-    picks = np.random.default_rng(0).integers(0, len(data), (draws, len(data)))
-    low, high = np.percentile(data[picks].mean(1), [2.5, 97.5])
-    return {"mean": float(data.mean()), "ci_low": float(low), "ci_high": float(high), "n": len(data)}
+    mean, low, high = bootstrap(values, "mean", draws=1000)
+    return {"mean": mean, "ci_low": low, "ci_high": high, "n": len(values)}
 
 
 def as_table(record: dict[str, Any]) -> str:

@@ -12,15 +12,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from quickchange.evaluate.protocol import held_out_seeds, interval
+from quickchange.evaluate.protocol import held_out_seeds
 from quickchange.evaluate.scorecard.cases import case_of, motion_clip, switch_case
 from quickchange.evaluate.scorecard.metrics import METRICS, SWITCH_METRICS, Metric, Shot, SwitchCase
 from quickchange.evaluate.scorecard.metrics.faults import BAD, BAD_SWITCHES, Scene
 from quickchange.evaluate.scorecard.metrics.prompt import possible_motions, possible_tracks
+from quickchange.evaluate.statistics import Estimate, bootstrap
 from quickchange.parsing.truth import reading_of, reference_reading
 from quickchange.world import Clip, Renderer, render_clip, sample_spec
 
-Figure = tuple[float, float, float]
 GLANCE = 12  # frames of another person: metrics that tell people apart look at few
 
 
@@ -56,8 +56,8 @@ class Finding:
     """A metric over all seeds, each with the bootstrap 95 % interval: (value, low, high)."""
 
     metric: Metric[Any]
-    truth: Figure
-    bad: Figure
+    truth: Estimate
+    bad: Estimate
 
 
 def shots_of(clip: Clip) -> tuple[Shot, Shot, Shot]:
@@ -112,7 +112,7 @@ def calibrate(found: Iterable[Sample]) -> list[Finding]:
             bad = BAD_SWITCHES[rule.bad](sample.switch)
             pairs[rule.name].append((rule.measure(sample.switch), rule.measure(bad)))
     return [
-        Finding(metric, *(interval([pair[side] for pair in pairs[metric.name]], metric.pool) for side in (0, 1)))
+        Finding(metric, *(bootstrap([pair[side] for pair in pairs[metric.name]], metric.pool) for side in (0, 1)))
         for metric in everything
     ]
 
@@ -155,7 +155,7 @@ def _row(finding: Finding) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _cell(figure: Figure, digits: int) -> str:
+def _cell(figure: Estimate, digits: int) -> str:
     """``0.912 (0.880-0.940)``; without the interval where it has no width at this precision."""
     value, low, high = (f"{number:.{digits}f}" for number in figure)
     return value if low == high else f"{value} ({low}-{high})"

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from quickchange.evaluate.protocol import interval
 from quickchange.evaluate.scorecard.metrics import METRICS, SWITCH_METRICS, Metric
 from quickchange.evaluate.scorecard.metrics.preserve import PRESERVED
 from quickchange.evaluate.scorecard.score import DRIFTING, PROTOCOL, TRUTH, Row, Rows, Settings, mean_of
+from quickchange.evaluate.statistics import UNKNOWN, Estimate, bootstrap, bootstrap_ratio
 
 BY_NAME: dict[str, Metric[Any]] = {metric.name: metric for metric in METRICS}
-Figure = tuple[float, float, float]
 
 
 def goodness(name: str, value: float) -> float:
@@ -25,22 +24,14 @@ def goodness(name: str, value: float) -> float:
     return min(value, 1 / value) if value > 0 else 0.0
 
 
-def drift_of(rows: Rows, name: str, draws: int = 2000) -> Figure:
+def drift_of(rows: Rows, name: str) -> Estimate:
     """Goodness in the last window over that in the first, means over seeds, with its interval."""
-    found = [(goodness(name, w[-1][name]), goodness(name, w[0][name])) for w in rows.drift.values()]
-    pairs = np.array([pair for pair in found if np.isfinite(pair).all()], np.float64).reshape(-1, 2)
-    if not len(pairs) or pairs[:, 1].sum() <= 0:
-        return float("nan"), float("nan"), float("nan")
-    picks = np.random.default_rng(0).integers(0, len(pairs), (draws, len(pairs)))
-    last, first = np.moveaxis(pairs[picks].sum(1), 1, 0)
-    ratios = last[first > 0] / first[first > 0]
-    low, high = np.percentile(ratios, [2.5, 97.5])
-    return float(pairs[:, 0].sum() / pairs[:, 1].sum()), float(low), float(high)
+    return bootstrap_ratio([(goodness(name, w[-1][name]), goodness(name, w[0][name])) for w in rows.drift.values()])
 
 
-def gathered(metrics: Sequence[Metric[Any]], rows: Sequence[Row]) -> dict[str, Figure]:
+def gathered(metrics: Sequence[Metric[Any]], rows: Sequence[Row]) -> dict[str, Estimate]:
     """Every metric over seeds."""
-    return {m.name: interval([row.get(m.name, math.nan) for row in rows], m.pool) for m in metrics}
+    return {m.name: bootstrap([row.get(m.name, math.nan) for row in rows], m.pool) for m in metrics}
 
 
 def scorecard(rows: Rows, settings: Settings, model: str) -> dict[str, Any]:
@@ -48,18 +39,17 @@ def scorecard(rows: Rows, settings: Settings, model: str) -> dict[str, Any]:
     quality = gathered(METRICS, list(rows.quality.values()))
     for name in ("preserve", "identity"):
         kept = [float(row[name] >= PRESERVED) for row in rows.quality.values() if np.isfinite(row[name])]
-        quality[f"{name}_rate"] = interval(kept, "mean")
+        quality[f"{name}_rate"] = bootstrap(kept, "mean")
     switch = {variant: gathered(SWITCH_METRICS, list(by_seed.values())) for variant, by_seed in rows.switches.items()}
     by_metric = {name: drift_of(rows, name) for name in DRIFTING} if rows.drift else {}
     known = {name: figure for name, figure in by_metric.items() if np.isfinite(figure[0])}
-    nothing = (math.nan, math.nan, math.nan)
-    drift = min(known.values(), default=nothing)
+    drift = min(known.values(), default=UNKNOWN)
     tree: dict[str, Any] = {
         "switch": switch,
         **quality,
         "drift": drift,
         "drift_by_metric": by_metric,
-        "fps": interval(rows.speeds, "median"),
+        "fps": bootstrap(rows.speeds, "median"),
     }
     curves = {
         name: [plain(mean_of([windows[i][name] for windows in rows.drift.values()])) for i in range(len(rows.starts))]

@@ -7,9 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from quickchange.evaluate.scorecard.metrics.base import Case, Frames, Shot, Tracks
+from quickchange.evaluate.scorecard.metrics.base import Case, Shot, Tracks
 from quickchange.evaluate.scorecard.metrics.prompt import possible_motions, possible_tracks
 from quickchange.evaluate.scorecard.metrics.switch import SwitchCase, body_height
+from quickchange.evaluate.types import Frames
 from quickchange.parsing.reading import Reading, attribute_classes, upper_worn
 from quickchange.parsing.truth import one_hot, reference_reading
 from quickchange.world import Clip, ClipSpec, Renderer, render_clip, sample_spec

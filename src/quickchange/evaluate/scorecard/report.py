@@ -11,7 +11,7 @@ from typing import Any
 from quickchange.evaluate.plots import drift_plot, picture_png, quality_plot, switch_plot
 from quickchange.evaluate.scorecard.card import tables
 from quickchange.evaluate.scorecard.metrics import METRICS, SWITCH_METRICS, Metric
-from quickchange.evaluate.scorecard.metrics.base import Frames
+from quickchange.evaluate.types import Frames
 from quickchange.files import write_text_atomic
 
 STYLE = """

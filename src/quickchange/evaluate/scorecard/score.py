@@ -20,16 +20,10 @@ import numpy as np
 from tqdm import tqdm
 
 from quickchange.engine.studio import Studio
-from quickchange.evaluate.protocol import (
-    CHUNKS_AFTER,
-    CHUNKS_BEFORE,
-    Frames,
-    held_out_seeds,
-    segment_length,
-    stream_switch,
-)
+from quickchange.evaluate.protocol import CHUNKS_AFTER, CHUNKS_BEFORE, held_out_seeds, segment_length, stream_switch
 from quickchange.evaluate.scorecard.cases import Round, case_of, render_at_rest, render_round, renderer_for, switch_case
 from quickchange.evaluate.scorecard.metrics import METRICS, SWITCH_METRICS, Case, Metric, Shot
+from quickchange.evaluate.types import Frames
 from quickchange.parsing.reading import Reading
 from quickchange.world import ClipSpec
 from quickchange.world.spec import Difficulty

@@ -1,15 +1,16 @@
-"""The paper's switch ablation on exact ground truth: what each way of rescheduling does to clothes and pose.
+"""The paper's switch ablation on exact ground truth: what each variant of a switch does to clothes and pose.
 
 Protocol (version 1). For every held-out seed of the "easy" world a clip is rendered in garment A and, with the same
-motion, in garment B. A session starts from the clip's reference in A, streams ``CHUNKS_BEFORE`` chunks, switches to B,
-streams ``CHUNKS_AFTER`` more. Measured:
+motion, in garment B. A session starts from the clip's reference in A, streams ``CHUNKS_BEFORE`` chunks, switches to B
+and streams ``CHUNKS_AFTER`` more. Measured are:
 
-* colour errors (CIEDE2000) of the worn region against A and B in ground truth, in the nine frames before the
-  switch and the nine after it; the region is where both garments are worn in every ground-truth frame, eroded;
-  seeds where it is too small are passed over for the next ones;
-* pose jump: ``pose_step`` across the switch, beside the median step inside chunks of the same stream, and beside the
-  jump that the change of clothes alone makes in ground truth;
-* where attention rests before and after the switch (``attention.py``), in streams of its own.
+* colour errors (CIEDE2000) of a region against A and B in ground truth, over one chunk's frames before the switch and
+  as many after it. The region is where both garments are worn in every ground-truth frame, eroded. A seed whose region
+  is too small is skipped and the next one takes its place;
+* ``silhouette_jump``: the share of the silhouette that differs across the switch. Beside it stand the median of the
+  same share between neighbouring frames before the switch (``silhouette_step``) and the jump that the change of
+  clothes alone makes in ground truth (``true_jump``);
+* where attention rests before and after the switch (``attention.py``), in separate streams.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice, pairwise
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,12 @@ import numpy as np
 from tqdm import tqdm
 
 from quickchange.engine.studio import Studio
-from quickchange.evaluate.colour import Mask, colour_error, erode, pose_step
-from quickchange.evaluate.protocol import (
-    CHUNKS_AFTER,
-    CHUNKS_BEFORE,
-    Frames,
-    held_out_seeds,
-    interval,
-    segment_length,
-    stream_switch,
-)
+from quickchange.evaluate.colour import colour_error, erode, silhouette_jump
+from quickchange.evaluate.protocol import CHUNKS_AFTER, CHUNKS_BEFORE, held_out_seeds, segment_length, stream_switch
+from quickchange.evaluate.statistics import bootstrap, wilson
 from quickchange.evaluate.switching.attention import MOMENTS, Look, attention_record, attention_tables, stream_look
 from quickchange.evaluate.switching.attention import VARIANTS as WATCHED
+from quickchange.evaluate.types import Frames, Mask
 from quickchange.files import atomic_path, write_json_atomic, write_text_atomic
 from quickchange.world import Clip, Label, Renderer, render_clip, sample_spec
 
@@ -46,19 +40,21 @@ PROTOCOL = 1
 VARIANTS = ("refresh", "refresh+withdraw", "full", "recache", "original_reference", "random_reference", "last_latent",
             "full+sink", "refresh+withdraw+sink")  # fmt: skip
 SMALLEST_REGION = 60  # pixels
-COLUMNS = ("after_to_a", "after_to_b", "pose_jump", "jump_over_true")
+COLUMNS = ("after_to_a", "after_to_b", "silhouette_jump", "jump_over_true")
 SHOWN = ("date", "commit", "model", "weights", "device", "dtype", "threads")
 PICTURE = {0: "reference", 1: "garment A", 2: "before the switch", 5: "garment B", 6: "after it"}
-IN_ALL = ("before_to_a", "before_to_b", "pose_step", "true_jump")  # the same whatever the variant
+IN_ALL = ("before_to_a", "before_to_b", "silhouette_step", "true_jump")  # the same whatever the variant
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is run.
+    """The extent of a run.
 
     Attributes:
-        seeds: held-out seeds that are measured. variants: names of ``cache.VARIANTS``.
-        attention_seeds: how many of them are also streamed to see where attention rests. pictured: in the picture.
+        seeds: number of held-out seeds, at least 1.
+        variants: names of ``engine.switch.VARIANTS``, at least one.
+        attention_seeds: number of those seeds that are also streamed to measure attention, 0 or more.
+        pictured: number of those seeds in the picture.
 
     Raises:
         ValueError: a number is out of range.
@@ -78,7 +74,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class SwitchResult:
-    """One seed, one variant. Colours are CIEDE2000, steps are shares of the silhouette; see the module header."""
+    """One seed, one variant. Colours are CIEDE2000, jumps and steps shares of the silhouette; see the module header."""
 
     seed: int
     variant: str
@@ -86,22 +82,23 @@ class SwitchResult:
     before_to_b: float
     after_to_a: float
     after_to_b: float
-    pose_jump: float
-    pose_step: float
+    silhouette_jump: float
+    silhouette_step: float
     true_jump: float
 
     @property
     def jump_over_true(self) -> float:
-        """What the jump has beyond that of the clothes; below zero where they do not change."""
-        return self.pose_jump - self.true_jump
+        """The jump beyond that of the clothes; below zero where the clothes do not change."""
+        return self.silhouette_jump - self.true_jump
 
     @property
     def changed(self) -> bool:
+        """Whether the region is nearer to garment B than to A after the switch."""
         return self.after_to_b < self.after_to_a
 
 
 def render_pairs(studio: Studio) -> Iterator[tuple[Clip, Mask]]:
-    """Clips of held-out seeds at the studio's size, each in both garments, and where both are worn; without end."""
+    """Yield clips of held-out seeds at the studio's size in both garments, each with its ``worn_region``; endless."""
     renderer = Renderer(studio.width, studio.height)
     length = segment_length(studio, CHUNKS_BEFORE)
     first = 0
@@ -118,46 +115,64 @@ def render_pairs(studio: Studio) -> Iterator[tuple[Clip, Mask]]:
 
 
 def in_b(clip: Clip) -> tuple[Frames, Frames, Frames]:
-    """Frames, ids and product shot of the clip in garment B; ValueError unless it was rendered in both."""
+    """Frames, ids and product shot of the clip in garment B.
+
+    Raises:
+        ValueError: the clip was rendered in one garment.
+    """
     if clip.frames_b is None or clip.ids_b is None or clip.garment_b is None:
         raise ValueError(f"seed {clip.spec.seed} was rendered in one garment; render it with both=True")
     return clip.frames_b, clip.ids_b, clip.garment_b
 
 
 def worn_region(clip: Clip) -> Mask:
-    """Where both garments are worn in every frame, eroded."""
+    """The region bool[H, W] where both garments are worn in every frame, eroded."""
     both = (clip.ids == Label.UPPER) & (in_b(clip)[1] == Label.UPPER)
     return erode(np.asarray(both.all(0)))
 
 
-def measure(clip: Clip, variant: str, before: Frames, after: Frames, region: Mask) -> SwitchResult:
-    """Scores one switch."""
+def measure(clip: Clip, variant: str, before: Frames, after: Frames, region: Mask, window: int) -> SwitchResult:
+    """Score one switch.
+
+    Args:
+        clip: in both garments.
+        variant: name of a variant.
+        before: frames u8[T, H, W, 3] before the switch.
+        after: frames u8[T, H, W, 3] after it.
+        region: bool[H, W], where colours are compared.
+        window: frames on each side of the switch whose colours count.
+    """
     frames_b, _, _ = in_b(clip)
-    chunk = 9  # frames of a segment's first chunk of three latents
-    steps = [pose_step(a, b) for a, b in pairwise(before)]
+    steps = [silhouette_jump(a, b) for a, b in pairwise(before)]
     middle = len(clip.frames) // 2
     return SwitchResult(
         seed=clip.spec.seed,
         variant=variant,
-        before_to_a=colour_error(before[-chunk:], clip.frames, region),
-        before_to_b=colour_error(before[-chunk:], frames_b, region),
-        after_to_a=colour_error(after[:chunk], clip.frames, region),
-        after_to_b=colour_error(after[:chunk], frames_b, region),
-        pose_jump=pose_step(before[-1], after[0]),
-        pose_step=float(np.median(steps)),
-        true_jump=pose_step(clip.frames[middle], frames_b[middle + 1]),
+        before_to_a=colour_error(before[-window:], clip.frames, region),
+        before_to_b=colour_error(before[-window:], frames_b, region),
+        after_to_a=colour_error(after[:window], clip.frames, region),
+        after_to_b=colour_error(after[:window], frames_b, region),
+        silhouette_jump=silhouette_jump(before[-1], after[0]),
+        silhouette_step=float(np.median(steps)),
+        true_jump=silhouette_jump(clip.frames[middle], frames_b[middle + 1]),
     )
 
 
 def ablate(studio: Studio, out: Path, settings: Settings, about: Mapping[str, Any], quiet: bool = False) -> str:
-    """Runs the protocol; writes ``ablation.json``, ``ablation.md``, ``ablation.jpg`` and, where attention is watched,
-    ``attention.png`` into ``out``. A progress bar on stderr unless ``quiet``.
+    """Run the protocol and write its record, table and pictures into ``out``.
+
+    The files are ``ablation.json``, ``ablation.md``, ``ablation.jpg`` and, where attention is measured,
+    ``attention.png``.
 
     Args:
-        about: what the record says of how it was made, see ``provenance``.
+        studio: with the model.
+        out: folder; made where it is missing.
+        settings: the extent of the run.
+        about: how the record was made, see ``record.provenance``.
+        quiet: leave out the progress bar on stderr.
 
     Returns:
-        What is in ``ablation.md``.
+        The text of ``ablation.md``.
     """
     from quickchange.evaluate.plots import attention_plot, strips_picture
 
@@ -165,13 +180,14 @@ def ablate(studio: Studio, out: Path, settings: Settings, about: Mapping[str, An
     results: list[SwitchResult] = []
     looks: dict[str, list[Look]] = {variant: [] for variant in WATCHED}
     strips: list[tuple[str, Frames]] = []
+    window = segment_length(studio, 1)
     watched = min(settings.seeds, settings.attention_seeds)
     streams = settings.seeds * len(settings.variants) + watched * len(WATCHED)
     with tqdm(total=streams, desc="ablate", unit="stream", disable=quiet) as bar:
         for turn, (clip, region) in enumerate(islice(render_pairs(studio), settings.seeds)):
             for variant in settings.variants:
                 before, after = stream_switch(studio, clip, variant)
-                results.append(measure(clip, variant, before, after, region))
+                results.append(measure(clip, variant, before, after, region, window))
                 if turn < settings.pictured:
                     strips.append((variant, _strip(clip, before, after)))
                 bar.update()
@@ -201,8 +217,11 @@ def ablate(studio: Studio, out: Path, settings: Settings, about: Mapping[str, An
 
 
 def figures(results: Sequence[SwitchResult], variants: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """By variant: ``n``, ``changed`` as a share with its Wilson 95 % interval, and every column as a median with its
-    bootstrap 95 % interval, [middle, low, high] each.
+    """Summarise results by variant, as plain data.
+
+    Returns:
+        By variant, ``n``, ``changed`` (a share with its Wilson 95 % interval) and every column (a median with its
+        bootstrap 95 % interval), each as [value, low, high].
 
     Raises:
         ValueError: a variant has no result.
@@ -212,25 +231,17 @@ def figures(results: Sequence[SwitchResult], variants: Sequence[str]) -> dict[st
         own = [result for result in results if result.variant == variant]
         if not own:
             raise ValueError(f"no result of variant {variant!r}; measure at least one seed of every variant")
-        columns = {name: interval([getattr(result, name) for result in own]) for name in COLUMNS + IN_ALL}
+        columns = {name: bootstrap([getattr(result, name) for result in own]) for name in COLUMNS + IN_ALL}
         found[variant] = {
             "n": len(own),
-            "changed": [round(value, 4) for value in share(sum(result.changed for result in own), len(own))],
+            "changed": [round(value, 4) for value in wilson(sum(result.changed for result in own), len(own))],
             **{name: [round(value, 4) for value in ends] for name, ends in columns.items()},
         }
     return found
 
 
-def share(hits: int, n: int) -> tuple[float, float, float]:
-    """A share and its Wilson 95 % interval, which unlike the bootstrap's has a width at 0 and 1 too."""
-    z = 1.96
-    p, scale = hits / n, 1 + z * z / n
-    middle, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return p, max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
-
-
 def summary(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """What ``figures`` gives as a Markdown table, one line per variant, and what is the same for all below it."""
+    """A Markdown table of ``figures``, one line per variant; below it the columns that are alike for all variants."""
     head = [name.replace("_", " ") for name in COLUMNS]
     lines = ["| variant | n | changed | " + " | ".join(head) + " |", "|---" * (3 + len(head)) + "|"]
     for variant, own in found.items():
@@ -243,7 +254,7 @@ def summary(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def report(record: Mapping[str, Any]) -> str:
-    """The record as Markdown: how it was made, the table of switches, those of attention."""
+    """The record as Markdown: how it was made, the table of switches, the tables of attention."""
     made = [f"{name} {record[name]}" for name in SHOWN if record.get(name) is not None]
     text = f"Protocol {record['protocol']}, {', '.join(made)}.\n\n" + summary(record["figures"])
     if record["attention"]:
@@ -254,7 +265,7 @@ def report(record: Mapping[str, Any]) -> str:
 
 
 def _cell(name: str, ends: Sequence[float]) -> str:
-    digits = 3 if "pose" in name or "jump" in name else 1
+    digits = 3 if "silhouette" in name or "jump" in name else 1
     middle, low, high = (f"{value:.{digits}f}" for value in ends)
     return f"{middle} ({low} to {high})" if ends[1] < 0 else f"{middle} ({low}-{high})"
 

@@ -25,7 +25,8 @@ from quickchange.cache.layers import Frames
 from quickchange.cache.threads import HISTORY
 from quickchange.engine.session import Session
 from quickchange.engine.studio import Studio
-from quickchange.evaluate.protocol import CHUNKS_BEFORE, interval
+from quickchange.evaluate.protocol import CHUNKS_BEFORE
+from quickchange.evaluate.statistics import bootstrap
 from quickchange.world import Clip
 
 GROUPS = ("reference", "garment", "history", "itself")
@@ -160,7 +161,7 @@ def attention_record(looks: Mapping[str, Sequence[Look]]) -> dict[str, Any]:
         record[variant] = {}
         for number, moment in enumerate(MOMENTS):
             at = shares[:, number]
-            ends = {name: interval(list(at.mean(1)[:, g]), "mean") for g, name in enumerate(GROUPS)}
+            ends = {name: bootstrap(list(at.mean(1)[:, g]), "mean") for g, name in enumerate(GROUPS)}
             record[variant][moment] = {
                 "n": len(own),
                 "seen": dict(zip(GROUPS, own[0].seen[number], strict=True)),

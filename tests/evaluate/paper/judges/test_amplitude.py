@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from quickchange.evaluate.paper.judges.amplitude import PAPER_HEIGHT, AmplitudeJudge
-from quickchange.evaluate.paper.judges.base import Frames, NotMeasurableError
+from quickchange.evaluate.paper.judges.base import NotMeasurableError
+from quickchange.evaluate.types import Frames
 
 
 def moving(step: int, height: int = 64) -> Frames:

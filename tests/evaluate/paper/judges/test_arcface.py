@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from quickchange.errors import InputError
 from quickchange.evaluate.paper.judges.arcface import DETECTOR, MODELS, ArcFaceJudge, FaceEmbedder
-from quickchange.evaluate.paper.judges.base import Frames, NotMeasurableError, WeightsNotFoundError
+from quickchange.evaluate.paper.judges.base import NotMeasurableError, WeightsNotFoundError
 from quickchange.evaluate.paper.judges.faces import SIZE, TEMPLATE, FaceDetector, aligned_face, similarity_transform
+from quickchange.evaluate.types import Frames
 
 CELL = 8  # of an 80-pixel picture, which the detector sees at 320 with cells of 32
 # Landmarks in units of the detector's cell, relative to its corner: upright, inside the square.

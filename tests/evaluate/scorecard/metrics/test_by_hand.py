@@ -262,3 +262,16 @@ def test_obedience_is_the_rank_of_the_asked_prompt(draw: Draw) -> None:
 def test_half_is_as_far_from_one_as_double() -> None:
     assert distance_to_one(0.5) == pytest.approx(distance_to_one(2))
     assert distance_to_one(0) == float("inf")
+
+
+def test_a_fact_about_a_shot_is_found_once_for_the_same_arguments(draw: Draw) -> None:
+    calls: list[int] = []
+
+    def frames_times(shot: Shot, factor: int) -> int:
+        calls.append(factor)
+        return factor * len(shot)
+
+    shot = draw(plain(GREY))
+    assert [shot.once(frames_times, factor) for factor in (2, 3, 2)] == [2 * FRAMES, 3 * FRAMES, 2 * FRAMES]
+    assert draw(plain(GREY)).once(frames_times, 2) == 2 * FRAMES
+    assert calls == [2, 3, 2]

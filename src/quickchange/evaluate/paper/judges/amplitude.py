@@ -11,7 +11,8 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from quickchange.evaluate.paper.judges.base import Frames, Judge, Metric, NotMeasurableError
+from quickchange.evaluate.paper.judges.base import Judge, Metric, NotMeasurableError
+from quickchange.evaluate.types import Frames
 
 PAPER_HEIGHT = 1280
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from quickchange.errors import InputError
 from quickchange.evaluate.paper.judges.base import (
-    Frames,
     Judge,
     Metric,
     NotMeasurableError,
@@ -22,6 +21,7 @@ from quickchange.evaluate.paper.judges.base import (
     weights_path,
 )
 from quickchange.evaluate.paper.judges.faces import SIZE, FaceDetector, aligned_face
+from quickchange.evaluate.types import Frames
 
 MODELS = ("glintr100.onnx", "w600k_r50.onnx")
 ORIGIN = "github.com/deepinsight/insightface (model pack antelopev2 or buffalo_l)"

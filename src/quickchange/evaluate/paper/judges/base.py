@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quickchange.errors import InputError
+from quickchange.evaluate.types import Frames
 
 WEIGHTS_VARIABLE = "QUICKCHANGE_WEIGHTS"
-Frames = NDArray[np.uint8]
 
 
 class WeightsNotFoundError(InputError):

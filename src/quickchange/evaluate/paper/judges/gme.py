@@ -17,7 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from quickchange.errors import InputError
-from quickchange.evaluate.paper.judges.base import Frames, Judge, Metric, NotMeasurableError, spread_out, weights_path
+from quickchange.evaluate.paper.judges.base import Judge, Metric, NotMeasurableError, spread_out, weights_path
+from quickchange.evaluate.types import Frames
 
 FOLDER = "gme-Qwen2-VL-2B-Instruct"
 ORIGIN = "huggingface.co/Alibaba-NLP/gme-Qwen2-VL-2B-Instruct"

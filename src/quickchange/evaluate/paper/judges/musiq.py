@@ -18,8 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from quickchange.errors import InputError
-from quickchange.evaluate.paper.judges.base import Frames, Judge, Metric, spread_out, weights_path
+from quickchange.evaluate.paper.judges.base import Judge, Metric, spread_out, weights_path
 from quickchange.evaluate.paper.judges.musiq_net import Musiq, MusiqConfig
+from quickchange.evaluate.types import Frames
 
 FILE = "musiq_spaq.safetensors"
 ORIGIN = (

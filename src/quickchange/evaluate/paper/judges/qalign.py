@@ -17,8 +17,9 @@ import math
 from typing import Any
 
 from quickchange.errors import InputError
-from quickchange.evaluate.paper.judges.base import Frames, Judge, Metric, spread_out
+from quickchange.evaluate.paper.judges.base import Judge, Metric, spread_out
 from quickchange.evaluate.paper.judges.endpoint import Endpoint, picture, words
+from quickchange.evaluate.types import Frames
 
 LEVELS = {"excellent": 1.0, "good": 0.75, "fair": 0.5, "poor": 0.25, "bad": 0.0}
 QUESTION = "How would you rate the quality of this video?"

@@ -12,8 +12,9 @@ from importlib.resources import files
 import numpy as np
 
 from quickchange.errors import InputError
-from quickchange.evaluate.paper.judges.base import Frames, Judge, Metric
+from quickchange.evaluate.paper.judges.base import Judge, Metric
 from quickchange.evaluate.paper.judges.endpoint import Endpoint, contact, picture, words
+from quickchange.evaluate.types import Frames
 
 GRADES = ("hgc", "lgc", "ntp")
 SHOWN, COLUMNS = 8, 4

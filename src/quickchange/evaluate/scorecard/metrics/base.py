@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, TypeVarTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quickchange.evaluate.colour import to_lab
-from quickchange.evaluate.protocol import Pool
+from quickchange.evaluate.statistics import Pool
+from quickchange.evaluate.types import Floats, Frames
 from quickchange.parsing.reading import Reading
 
-Frames = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 SAMPLED = 6  # frames looked at by metrics that do not need neighbouring ones
 Subject = TypeVar("Subject")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,21 @@ class Shot:
 
     def __getitem__(self, part: slice) -> Shot:
         return Shot(self.frames[part], self.reading[part])
+
+    def once(self, find: Callable[[Shot, *Ts], T], *args: *Ts) -> T:
+        """Return ``find(self, *args)``, computed only the first time for this function and these arguments.
+
+        Several metrics need the same facts about a shot, above all about the truth.
+        """
+        key = (find, *args)
+        if key not in self._found:
+            self._found[key] = find(self, *args)
+        found: T = self._found[key]
+        return found
+
+    @cached_property
+    def _found(self) -> dict[tuple[object, ...], Any]:
+        return {}
 
     @cached_property
     def lab(self) -> Floats:
@@ -75,7 +90,6 @@ class Case:
             instrument as ``shown``, so that its errors are in both. reference: the picture it started from, one frame.
         classes: the true class of every garment attribute.
         motion: for prompts, else None.
-        kept, seen: what ``once`` and ``once_shown`` have found.
     """
 
     shown: Shot
@@ -83,27 +97,10 @@ class Case:
     reference: Shot
     classes: dict[str, int]
     motion: Tracks | None = None
-    kept: dict[str, Any] = field(default_factory=dict)
-    seen: dict[str, Any] = field(default_factory=dict)
 
     def showing(self, shown: Shot) -> Case:
-        """The same case with another stream; what was found out about the truth is kept."""
-        return replace(self, shown=shown, seen={})
-
-    def once(self, name: str, find: Callable[[], T]) -> T:
-        """``find()``, a fact about truth and reference, the first time; what it gave from then on."""
-        return _once(self.kept, name, find)
-
-    def once_shown(self, name: str, find: Callable[[], T]) -> T:
-        """The same for a fact about this stream, which several metrics need."""
-        return _once(self.seen, name, find)
-
-
-def _once(store: dict[str, Any], name: str, find: Callable[[], T]) -> T:
-    if name not in store:
-        store[name] = find()
-    found: T = store[name]
-    return found
+        """The same case with another stream; truth and reference are shared, with what is known of them."""
+        return replace(self, shown=shown)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quickchange.evaluate.scorecard.metrics.base import Case, Frames, Shot
+from quickchange.evaluate.scorecard.metrics.base import Case, Shot
 from quickchange.evaluate.scorecard.metrics.switch import SwitchCase
+from quickchange.evaluate.types import Frames
 from quickchange.parsing.reading import Reading
 
 JITTER = 3  # pixels, of a picture 96 wide

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from quickchange.evaluate.scorecard.metrics.base import Case, Floats, Metric, Shot
+from quickchange.evaluate.scorecard.metrics.base import Case, Metric, Shot
 from quickchange.evaluate.scorecard.metrics.regions import (
     LEAST_PIXELS,
     Palette,
@@ -18,6 +18,7 @@ from quickchange.evaluate.scorecard.metrics.regions import (
     palette_error,
     repetition,
 )
+from quickchange.evaluate.types import Floats
 
 SAME_COLOUR = 10.0  # CIEDE2000 up to which a glance calls two colours the same; garments of one clip are 25 apart
 NOTHING_WORN = 100.0  # the colour error of a frame without a garment: black to white
@@ -31,12 +32,12 @@ def worn_palette(shot: Shot) -> Palette | None:
     return palette(some.lab[region]) if region.sum() >= LEAST_PIXELS else None
 
 
-def colour_errors(case: Case) -> list[float]:
-    """Per sampled frame, the palette error of what is worn to the truth's."""
-    true = case.once("palette", lambda: worn_palette(case.truth))
+def colour_errors(shown: Shot, truth: Shot) -> list[float]:
+    """Palette error of the worn garment to the truth's, per sampled frame; empty where the truth has no palette."""
+    true = truth.once(worn_palette)
     if true is None:
         return []
-    palettes = (worn_palette(case.shown.sampled[t : t + 1]) for t in range(len(case.shown.sampled)))
+    palettes = (worn_palette(shown.sampled[t : t + 1]) for t in range(len(shown.sampled)))
     return [NOTHING_WORN if found is None else palette_error(found, true) for found in palettes]
 
 
@@ -57,12 +58,12 @@ def attribute_right(attribute: str) -> Callable[[Case], float]:
 
 
 def garment_colour(case: Case) -> float:
-    errors = case.once_shown("colour errors", lambda: colour_errors(case))
+    errors = case.shown.once(colour_errors, case.truth)
     return float(np.mean(errors)) if errors else float("nan")
 
 
 def garment_high(case: Case) -> float:
-    errors = case.once_shown("colour errors", lambda: colour_errors(case))
+    errors = case.shown.once(colour_errors, case.truth)
     if not errors:
         return float("nan")
     kinds = case.shown.sampled.reading.attributes["kind"].argmax(1) == case.classes["kind"]
@@ -84,7 +85,7 @@ def pattern_features(shot: Shot) -> tuple[Floats, Floats] | None:
 
 
 def garment_low(case: Case) -> float:
-    true = case.once("pattern", lambda: pattern_features(case.truth))
+    true = case.truth.once(pattern_features)
     shown = pattern_features(case.shown)
     if true is None:
         return float("nan")

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quickchange.evaluate.scorecard.metrics.base import Case, Floats, Metric, Shot
+from quickchange.evaluate.scorecard.metrics.base import Case, Metric, Shot
+from quickchange.evaluate.types import Floats
 
 FACE = slice(0, 5)  # nose, eyes, ears
 HEAD = (1, 2, 7)  # labels: skin, hair, eyes
@@ -97,7 +98,7 @@ def similarity(shot: Shot, reference: Shot) -> float:
 
 
 def identity(case: Case) -> float:
-    true = case.once("identity", lambda: similarity(case.truth, case.reference))
+    true = case.truth.once(similarity, case.reference)
     # Not even the truth shows the reference's head: a stream cannot be blamed, nor praised.
     if not true > 0:
         return float("nan")

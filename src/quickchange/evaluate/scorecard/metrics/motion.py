@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quickchange.evaluate.scorecard.metrics.base import Case, Floats, Metric, Shot
+from quickchange.evaluate.scorecard.metrics.base import Case, Metric, Shot
 from quickchange.evaluate.scorecard.metrics.regions import LEAST_PIXELS
+from quickchange.evaluate.types import Floats
 
 
 def grey(shot: Shot) -> list[NDArray[np.uint8]]:
@@ -43,7 +44,7 @@ def over_truth(shown: float, true: float) -> float:
 def amplitude_ratio(case: Case) -> float:
     if len(case.shown) < 2:
         return float("nan")
-    true = case.once("amplitude", lambda: amplitude(case.truth))
+    true = case.truth.once(amplitude)
     return over_truth(amplitude(case.shown), true)
 
 
@@ -78,7 +79,7 @@ def edge_strength(shot: Shot) -> float:
 
 
 def sharpness(case: Case) -> float:
-    true = case.once("edges", lambda: edge_strength(case.truth))
+    true = case.truth.once(edge_strength)
     return over_truth(edge_strength(case.shown), true)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quickchange.evaluate.scorecard.metrics.base import Case, Frames, Metric
+from quickchange.evaluate.scorecard.metrics.base import Case, Metric
+from quickchange.evaluate.types import Frames
 
 EVERY = 3  # frames
 SAME = 60.0  # dB from which frames count as equal; keeps the mean finite

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from quickchange.evaluate.colour import Mask
 from quickchange.evaluate.scorecard.metrics.base import Case, Metric, Shot
 from quickchange.evaluate.scorecard.metrics.regions import LEAST_PIXELS, detail, inner, mean_colour, overlap
+from quickchange.evaluate.types import Mask
 from quickchange.parsing.reading import Reading
 from quickchange.world.colour import lab_difference
 
@@ -57,10 +57,10 @@ def region_kept(region: str) -> Callable[[Case], float]:
             return float("nan")
         if region_of(case.shown.reading, region).sum((1, 2)).mean() < LEAST_SHARE * areas.mean():
             return 0.0
-        true = case.once(f"preserve {region}", lambda: similarity(case.truth, case.reference, region))
+        true = case.truth.once(similarity, case.reference, region)
         if true <= 0:
             return float("nan")
-        own = case.once_shown(f"preserve {region}", lambda: similarity(case.shown, case.reference, region))
+        own = case.shown.once(similarity, case.reference, region)
         return min(1.0, own / true)
 
     return measure

@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from quickchange.evaluate.scorecard.metrics.base import Case, Floats, Metric, Tracks
+from quickchange.evaluate.scorecard.metrics.base import Case, Metric, Tracks
+from quickchange.evaluate.types import Floats
 from quickchange.world.body import Body
 from quickchange.world.camera import clip_view
 from quickchange.world.keypoints import VISIBLE, Keypoints

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from quickchange.evaluate.colour import Lab, Mask, erode
-from quickchange.evaluate.scorecard.metrics.base import Floats, Shot
+from quickchange.evaluate.colour import Lab, erode
+from quickchange.evaluate.scorecard.metrics.base import Shot
+from quickchange.evaluate.types import Floats, Mask
 from quickchange.world.colour import lab_difference
 
 COLOURS = 3
