@@ -140,7 +140,7 @@ def codec_stage() -> Stage:
     torch.manual_seed(1)
     codec = LightCodec(LightCodecConfig(latent_channels=4, spatial=8, encoder_widths=(8, 8), decoder_widths=(8, 8)))
     start_from_components(codec, clips)
-    config = StageConfig(steps=4, batch=2, learning_rate=1e-3, precision="fp32", options={"frames": 9})
+    config = StageConfig(steps=4, batch=2, learning_rate=1e-3, precision="fp32", options=CodecStage.Options(frames=9))
     return CodecStage(codec, clips, config, CPU, lambda: None)
 
 
@@ -151,7 +151,7 @@ def parser_stage() -> Stage:
     points = rng.uniform(4, 28, (6, 17, 3)).astype(np.float32)
     points[..., 2] = 2
     data = Frames(frames, frames[..., 0] % 5, points, np.zeros((6, len(ATTRIBUTES)), np.int64))
-    config = StageConfig(steps=4, batch=4, learning_rate=1e-3, precision="fp32")
+    config = StageConfig(steps=4, batch=4, learning_rate=1e-3, precision="fp32", options=ParserStage.Options())
     return ParserStage(parser, data, config, CPU, lambda: None)
 
 

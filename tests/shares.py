@@ -13,25 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from experiments.evidence.concat import ConcatTeacherStage
 
 import tiny
 from quickchange.data.latents import Latents
 from quickchange.train import distributed, logs
 from quickchange.train.config import StageConfig
+from quickchange.train.inputs import exporter
 from quickchange.train.loop import train
-from quickchange.train.run import _exporter
 from quickchange.train.stage import Stage
 from quickchange.train.stages.dmd import DmdStage
 from quickchange.train.stages.sft import TeacherStage
 from quickchange.train.stages.teacher_forcing import TeacherForcingStage
 
+STAGES: dict[str, Any] = {"concat": ConcatTeacherStage, "tf": TeacherForcingStage, "dmd": DmdStage}
 CPU = torch.device("cpu")
 OPTIONS: dict[str, dict[str, Any]] = {
     "sft": {},
     "muon": {"muon": 1e-3},
-    "concat": {"options": {"conditioning": "channel_concat"}},
-    "tf": {"options": {"own_history": 0.5, "few_step_share": 0.5}},
-    "dmd": {"options": {"critic_ratio": 2}},
+    "concat": {},
+    "tf": {"options": TeacherForcingStage.Options(own_history=0.5, few_step_share=0.5)},
+    "dmd": {"options": DmdStage.Options(critic_ratio=2)},
 }
 
 
@@ -53,13 +55,14 @@ def stage(name: str, folder: Path, steps: int, **settings: Any) -> Stage:
     parts.prompts.module.requires_grad_(True)
     defaults = {"batch": 4, "learning_rate": 1e-3, "precision": "fp32", "decay": 0.0}
     defaults |= {"sample_every": 100, "save_every": 1}
-    config = StageConfig(steps=steps, **{**defaults, **OPTIONS[name], **settings})
-    export = _exporter(parts, folder / "model")
+    kind = STAGES.get(name, TeacherStage)
+    config = StageConfig(steps=steps, **{"options": kind.Options(), **defaults, **OPTIONS[name], **settings})
+    export = exporter(parts, folder / "model")
     if name == "tf":
         return TeacherForcingStage(parts, latents(), config, CPU, export)
     if name == "dmd":
         return DmdStage(parts, tiny.components().transformer, latents(), config, CPU, export)
-    return TeacherStage(parts, latents(), config, CPU, export)
+    return kind(parts, latents(), config, CPU, export)
 
 
 def forbid_writing(folder: Path) -> None:

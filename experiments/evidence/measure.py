@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from experiments.evidence.concat import ConcatTeacherStage, ConcatTransformer, concat_velocity
 from experiments.evidence.figures import clip_figures, columns_of, stream_figures
 from experiments.evidence.runs import CHUNKS, STEPS, Run, Tables
 from experiments.quality_reward.degraded import conditioned_rollout
@@ -21,9 +22,8 @@ from quickchange.evaluate.types import Frames
 from quickchange.files import write_json_atomic
 from quickchange.model.prompts import PromptEncoder
 from quickchange.model.transformer import WanTransformer
-from quickchange.train.concat import ConcatTransformer
 from quickchange.train.plots import save_sheet, to_uint8
-from quickchange.train.sampling import sample_teacher
+from quickchange.train.sampling import bidirectional_velocity, sample_teacher
 from quickchange.world import Clip, Renderer, render_clip, sample_spec
 
 SEEDS = 64  # held-out
@@ -64,7 +64,9 @@ def teacher_clips(components: Components, network: WanTransformer, clips: Sequen
         pair = [codec.encode(to_float(np.stack([x[None] for x in images]))).float()
                 for images in ([c.reference for c in some], [c.garment for c in some])]  # fmt: skip
         words = [clip.prompt.dynamic for clip in some]
-        x = sample_teacher(network, components, torch.cat(pair, 2), words, frames=latents, seed=i)
+        velocity = concat_velocity if isinstance(network, ConcatTransformer) else bidirectional_velocity
+        pairs = torch.cat(pair, 2)
+        x = sample_teacher(network, components, pairs, words, frames=latents, seed=i, velocity=velocity)
         made += [to_uint8(frames) for frames in codec.decode(x, codec.new_state())]
     return made
 
@@ -106,7 +108,7 @@ def teacher_columns(wanted: Run, folder: Path, sheet: Path) -> Tables:
         folder: of the run.
         sheet: picture file to write.
     """
-    if "conditioning" in wanted.options:  # not a network for streams, so its directory does not open as one
+    if wanted.kind is ConcatTeacherStage:  # not a network for streams, so its directory does not open as one
         components = open_model(folder.parent / "base" / wanted.stage / "model")
         components.prompts = PromptEncoder.from_pretrained(folder / "sft" / "model")
         network: WanTransformer = ConcatTransformer.from_pretrained(folder / "sft" / "model" / "transformer")

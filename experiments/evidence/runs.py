@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.evidence.concat import ConcatTeacherStage
 from quickchange.files import write_text_atomic
-from quickchange.train.run import LATENTS, run
+from quickchange.train.inputs import LATENTS
+from quickchange.train.run import run
+from quickchange.train.stage import Stage
 
 Tables = dict[str, Any]
 Shown = Literal["clips", "stream"]  # clips that a bidirectional teacher makes, or streams of a causal student
@@ -32,6 +35,7 @@ class Run:
         options: of the stage's table in the recipe.
         shows: what its figures are taken from; None for a run without figures.
         once: train it for the first training seed only.
+        kind: variant of the stage; None for the library's own.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Run:
     options: Tables = field(default_factory=dict)
     shows: Shown | None = None
     once: bool = False
+    kind: type[Stage] | None = None
 
 
 CODEC = (("codec", "codec"), ("base", LATENTS))  # the first to need latents makes them
@@ -53,7 +58,7 @@ RUNS = (
     Run("teacher", "sft", CODEC, "base", FINE, "clips"),
     Run("attention", "sft", CODEC, "base", FINE | {"tuning": "attention"}, "clips"),
     Run("lora", "sft", CODEC, "base", FINE | {"tuning": "lora", "lora_rank": 16}, "clips"),
-    Run("concat", "sft", CODEC, "base", FINE | {"conditioning": "channel_concat"}, "clips"),
+    Run("concat", "sft", CODEC, "base", FINE, "clips", kind=ConcatTeacherStage),
     Run("matched", "sft", CODEC, "base", FINE | {"pairs": "matched"}, "clips"),
     Run("forcing", "tf", (*CODEC, ("teacher", "sft")), shows="stream"),
     Run("dmd", "dmd", STUDENT, options={"tau": NAIVE}, shows="stream"),
@@ -110,7 +115,7 @@ def train(wanted: Run, config: Path, data: Path, root: Path, seed: int, device: 
     recipe = folder / "recipe.toml"
     write_text_atomic(recipe, as_toml(tables))
     init = root / wanted.init / "sft" / "model" if wanted.init else None
-    if run(wanted.stage, recipe, data, folder, device=device, init=init):
+    if run(wanted.stage, recipe, data, folder, device=device, init=init, kind=wanted.kind):
         marker.touch()
     return folder
 

@@ -169,7 +169,7 @@ def test_events_hold_every_step_once_after_a_resume(tmp_path: Path) -> None:
 
 def test_a_bad_step_leaves_its_inputs(tmp_path: Path) -> None:
     class Recorded(Line):
-        def evidence(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        def debug_inputs(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {"x": torch.full((2,), float(step))}, {"samples": [3, 1]}
 
     with pytest.raises(DivergedError, match=r"bad-000008\.safetensors.*resume from .*checkpoint-000005"):
@@ -262,3 +262,31 @@ def test_every_step_reports_its_time(tmp_path: Path) -> None:
     assert train(Line(steps=3, pause=0.01), tmp_path, took=times.append)
     assert len(times) == 3
     assert min(times) >= 0.01
+
+
+def test_the_averages_decay_may_be_constant() -> None:
+    module = nn.Linear(1, 1, bias=False)
+    average = Average({"m": module}, 0.9, ramp=False)
+    start = float(average.weights["m.weight"])
+    with torch.no_grad():
+        module.weight.fill_(start + 1)
+    average.update(0)
+    assert float(average.weights["m.weight"]) == pytest.approx(start + 0.1)
+
+
+def test_gradients_are_clipped_at_the_setting() -> None:
+    norms = []
+    for clip in (0.01, 10.0):
+        stage = Line(steps=1, clip=clip)
+        captured: list[float] = []
+        step = stage.optimizers[0].step
+        stage.optimizers[0].step = lambda *a, s=stage, k=step, c=captured: (
+            c.append(  # type: ignore[method-assign, misc, assignment]
+                float(torch.nn.utils.get_total_norm([p.grad for p in s.parameters if p.grad is not None]))
+            )
+            or k(*a)
+        )
+        stage.update(0, torch.Generator().manual_seed(1))
+        norms += captured
+    assert norms[0] == pytest.approx(0.01, rel=1e-3)
+    assert 0.01 < norms[1] <= 10

@@ -10,7 +10,8 @@ import torch
 
 import tiny
 from quickchange.train.config import Recipe, read_recipe
-from quickchange.train.run import _stored, _teacher_prompts
+from quickchange.train.inputs import Inputs, teacher_prompts
+from quickchange.train.stages.dmd import DmdStage
 
 CPU = torch.device("cpu")
 
@@ -26,11 +27,11 @@ def test_distillation_holds_one_text_encoder_where_none_was_trained(tmp_path: Pa
     parts = tiny.components()
     for name in ("teacher", "student"):
         parts.save_pretrained(tmp_path / name)
-    assert _teacher_prompts(tmp_path / "teacher", tmp_path / "student", parts.prompts) is parts.prompts
+    assert teacher_prompts(tmp_path / "teacher", tmp_path / "student", parts.prompts) is parts.prompts
     with torch.no_grad():
         next(parts.prompts.module.parameters()).add_(1)
     parts.save_pretrained(tmp_path / "student")
-    words = _teacher_prompts(tmp_path / "teacher", tmp_path / "student", parts.prompts)
+    words = teacher_prompts(tmp_path / "teacher", tmp_path / "student", parts.prompts)
     assert words is not parts.prompts
     hidden = [encoder.encode(["she waves"]).hidden_BTE for encoder in (words, tiny.components().prompts)]
     assert torch.equal(*hidden)
@@ -45,7 +46,10 @@ def test_a_text_encoder_that_nobody_trains_takes_half_the_memory(
 ) -> None:
     parts = tiny.components()
     parts.save_pretrained(tmp_path)
-    config = replace(recipe.stages["dmd"], precision=precision, options={"train_text": train_text})
-    stored = _stored(tmp_path, replace(recipe, stages={"dmd": config}), parts.codec, CPU, "dmd")
+    options = DmdStage.Options.from_dict({"train_text": train_text})
+    config = replace(recipe.stages["dmd"], precision=precision, options=options)
+    inputs = Inputs("dmd", tmp_path, tmp_path, tmp_path, CPU, None)
+    vars(inputs).update(recipe=replace(recipe, stages={"dmd": config}), latents=(parts.codec, []))
+    stored = inputs.stored(tmp_path)
     assert stored.prompts.dtype == dtype
     assert stored.transformer.dtype == torch.float32

@@ -16,7 +16,9 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
         help="train one stage: " + ", ".join(STAGES),
-        description="Stages: " + "; ".join(f"{name}: {what}" for name, what in STAGES.items()) + ". On several GPUs: "
+        description="Stages: "
+        + "; ".join(f"{name}: {stage.about}" for name, stage in STAGES.items())
+        + ". On several GPUs: "
         "torchrun --nproc-per-node N -m quickchange train STAGE ...",
         allow_abbrev=False,
     )

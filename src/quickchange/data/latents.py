@@ -103,13 +103,18 @@ def to_float(frames: NDArray[np.uint8]) -> Tensor:
 class Latents:
     """Encoded clips, mirrored copies included. All float16.
 
-    video [N, C, F, H, W]; reference, worn, garment [N, C, 1, H, W], where ``worn`` is the reference after one more
-    trip through the codec, as references after a live switch are; prompts (dynamic, static).
+    Attributes:
+        video: [N, C, F, H, W].
+        reference: [N, C, 1, H, W].
+        reference_reencoded: the reference after one more trip through the codec, as references after a live switch
+            are, [N, C, 1, H, W].
+        garment: [N, C, 1, H, W].
+        prompts: (dynamic, static) per clip.
     """
 
     video: Tensor
     reference: Tensor
-    worn: Tensor
+    reference_reencoded: Tensor
     garment: Tensor
     prompts: list[tuple[str, str]]
 
@@ -124,7 +129,7 @@ class Latents:
 @torch.no_grad()
 def encode_clips(clips: Clips, codec: Codec, device: torch.device, batch: int = 16) -> Latents:
     """Encodes clips and their mirror images."""
-    columns: dict[str, list[Tensor]] = {"video": [], "reference": [], "worn": [], "garment": []}
+    columns: dict[str, list[Tensor]] = {"video": [], "reference": [], "reference_reencoded": [], "garment": []}
     prompts = []
     bar = tqdm(list(_batches(len(clips), batch)), desc="encode", unit="batch", leave=False)
     for mirrored, start in bar:
@@ -166,7 +171,7 @@ def encode_columns(
     encoded = {
         "video": codec.encode(video_BCTHW),
         "reference": first,
-        "worn": codec.encode(codec.decode(first, codec.new_state())),
+        "reference_reencoded": codec.encode(codec.decode(first, codec.new_state())),
         "garment": codec.encode(garment_BCTHW),
     }
     return {name: value.half().cpu() for name, value in encoded.items()}
@@ -187,7 +192,7 @@ def save_latents(latents: Latents | Sequence[Latents], path: Path, origin: str =
     save_safetensors_atomic(tensors, path, {**prompts, "origin": origin})
 
 
-_COLUMNS = ("video", "reference", "worn", "garment")
+_COLUMNS = ("video", "reference", "reference_reencoded", "garment")
 
 
 def _key(name: str, group: int) -> str:

@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from quickchange.errors import CheckpointError
 from quickchange.files import save_safetensors_atomic
 from quickchange.train import distributed
 from quickchange.train.optim import pack_optimizers, unpack_optimizers
@@ -101,14 +102,14 @@ def save_checkpoint(stage: Stage, step: int, folder: Path) -> Path:
         save_safetensors_atomic(tensors, path, {"step": str(step), "stage": stage.name, "recipe": recipe})
         for old in checkpoints(folder)[: -stage.config.keep]:
             old.unlink()
-    distributed.greatest(0)
+    distributed.barrier()
     return path
 
 
 def _restore(held: Tensor, tensors: safe_open, name: str, path: Path) -> None:
     stored = tensors.get_slice(name).get_shape() if name in tensors.keys() else None  # noqa: SIM118
     if stored != list(held.shape):
-        raise ValueError(
+        raise CheckpointError(
             f"{path} holds {name} as {stored}; expected {list(held.shape)}: the recipe's sizes are others; "
             "take them back, or start over with --fresh"
         )
@@ -119,15 +120,15 @@ def load_checkpoint(stage: Stage, path: Path) -> int:
     """Restores a stage; returns the number of steps done.
 
     Raises:
-        ValueError: the file belongs to another stage, or to another recipe; names what changed.
+        CheckpointError: the file belongs to another stage, or to another recipe; names what changed.
     """
     about = metadata(path)
     if about.get("stage") != stage.name:
-        raise ValueError(f"{path} is a checkpoint of stage {about.get('stage')!r}; expected {stage.name!r}")
+        raise CheckpointError(f"{path} is a checkpoint of stage {about.get('stage')!r}; expected {stage.name!r}")
     recipe = recorded_recipe(path)
     changed = changes(recipe, stage.recipe) if recipe else []
     if changed:
-        raise ValueError(
+        raise CheckpointError(
             f"{path} was made with another recipe ({'; '.join(changed)}); take these back, or start over with --fresh"
         )
     with safe_open(path, "pt") as tensors, torch.no_grad():

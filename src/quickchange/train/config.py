@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from quickchange.engine.components import StreamConfig
+from quickchange.errors import RecipeError
 from quickchange.model.codec import LightCodecConfig
 from quickchange.model.transformer import TransformerConfig
 from quickchange.parsing.network import ParserConfig
+from quickchange.train import stage_class
+from quickchange.train.options import Options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,20 +26,6 @@ class TextConfig:
     heads: int = 4
     vocab: int = 512
     max_tokens: int = 48
-
-
-_LATENT = frozenset(
-    ["drop", "drop_prompt", "drop_garment", "static_share", "pairs", "worn_share", "reference_noise", "train_text"]
-)
-# What single stages know, see their docstrings. Listed, so that a misspelt or misplaced name is not silently without
-# effect.
-OPTIONS: dict[str, frozenset[str]] = {
-    "vae": frozenset(["frames", "noise"]),
-    "sft": _LATENT | {"conditioning", "tuning", "lora_rank", "lora_alpha"},
-    "tf": _LATENT | {"copies", "history_noise", "own_history", "few_step_share"},
-    "dmd": _LATENT | {"critic_rate", "critic_ratio", "guidance", "tau", "chunks", "reward", "reward_weights"},
-    "parser": frozenset(["frames", "noise", "codec"]),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +40,12 @@ class StageConfig:
         checkpointing: forget activations inside blocks and compute them again (memory for time).
         precision: "bf16" (autocast; weights stay float32) or "fp32".
         learning_rate: of AdamW. muon: rate of Muon on the blocks' matrices; 0 for AdamW only.
-        ema: decay of the averaged weights, reached gradually. ema_start: step from which on they are averaged;
-            before it the average is the live weights.
+        clip: greatest norm of a step's gradient; larger ones are scaled down.
+        ema: decay of the averaged weights. ema_start: step from which on they are averaged; before it the average is
+            the live weights. ema_ramp: reach the decay gradually.
         sample_every, save_every, log_every: steps between sample sheets, checkpoints, readings of the losses.
         keep: newest checkpoints that stay.
-        options: settings that only this stage knows; a recipe is held to those of its stage (``OPTIONS``).
+        options: settings that only this stage knows: its ``Options``.
     """
 
     steps: int
@@ -72,12 +62,14 @@ class StageConfig:
     precision: str = "bf16"
     ema: float = 0.993
     ema_start: int = 0
+    ema_ramp: bool = True
+    clip: float = 1.0
     seed: int = 0
     sample_every: int = 200
     save_every: int = 100
     log_every: int = 10
     keep: int = 2
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Options = field(default_factory=Options)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "sample_every", "save_every", "log_every", "keep"):
@@ -89,11 +81,9 @@ class StageConfig:
             raise ValueError(f"ema is {self.ema}, ema_start {self.ema_start}; expected 0 <= ema < 1 and a step")
         if self.precision not in ("bf16", "fp32"):
             raise ValueError(f"precision is {self.precision!r}; expected 'bf16' or 'fp32'")
+        if self.clip <= 0:
+            raise ValueError(f"clip is {self.clip}; expected a positive norm, e.g. 1.0")
         self._check_milestones()
-        anywhere = frozenset().union(*OPTIONS.values())
-        unknown = sorted(set(self.options) - anywhere)
-        if unknown:
-            raise ValueError(f"unknown settings {unknown}; expected some of {sorted(anywhere)}")
 
     def _check_milestones(self) -> None:
         try:
@@ -136,18 +126,18 @@ def _build(kind: Any, table: dict[str, Any], where: str) -> Any:
     names = {f.name for f in dataclasses.fields(kind)}
     unknown = sorted(set(table) - names)
     if unknown:
-        raise ValueError(f"[{where}] has unknown keys {unknown}; expected some of {sorted(names)}")
+        raise RecipeError(f"[{where}] has unknown keys {unknown}; expected some of {sorted(names)}")
     try:
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in table.items()})
-    except TypeError as error:
-        raise ValueError(f"[{where}] {error}") from error
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"[{where}] {error}") from error
 
 
 def _tables(path: Path | str) -> dict[str, Any]:
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not valid TOML: {error}") from error
+        raise RecipeError(f"{path} is not valid TOML: {error}") from error
 
 
 def _stages(tables: dict[str, Any]) -> dict[str, StageConfig]:
@@ -155,11 +145,16 @@ def _stages(tables: dict[str, Any]) -> dict[str, StageConfig]:
     stages = {}
     for name, table in tables.get("stages", {}).items():
         known = {k: v for k, v in table.items() if k in shared}
-        options = {k: v for k, v in table.items() if k not in shared}
-        own = OPTIONS.get(name, frozenset())
-        unknown = sorted(set(options) - own)
+        kind = stage_class(name).Options
+        own = {f.name for f in dataclasses.fields(kind)}
+        unknown = sorted(set(table) - shared - own)
         if unknown:
-            raise ValueError(f"[stages.{name}] has unknown settings {unknown}; expected some of {sorted(shared | own)}")
+            expected = sorted(shared | own)
+            raise RecipeError(f"[stages.{name}] has unknown settings {unknown}; expected some of {expected}")
+        try:
+            options = kind.from_dict({k: v for k, v in table.items() if k in own})
+        except ValueError as error:
+            raise RecipeError(f"[stages.{name}] {error}") from error
         stages[name] = _build(StageConfig, {**known, "options": options}, f"stages.{name}")
     return stages
 
@@ -168,12 +163,12 @@ def read_parser_recipe(path: Path | str) -> tuple[ParserConfig, StageConfig]:
     """Reads the recipe of the parser, which shares nothing with the video model: [parser] and [stages.parser].
 
     Raises:
-        ValueError: as ``read_recipe``.
+        RecipeError: as ``read_recipe``.
     """
     tables = _tables(path)
     stages = _stages(tables)
     if "parser" not in stages:
-        raise ValueError(f"{path} has no [stages.parser] table")
+        raise RecipeError(f"{path} has no [stages.parser] table")
     return _build(ParserConfig, tables.get("parser", {}), "parser"), stages["parser"]
 
 
@@ -181,12 +176,12 @@ def read_recipe(path: Path | str) -> Recipe:
     """Reads a recipe.
 
     Raises:
-        ValueError: not TOML, an unknown or missing table or key, or a value out of range; names it.
+        RecipeError: not TOML, an unknown or missing table or key, or a value out of range; names it.
     """
     tables = _tables(path)
     for name in ("stream", "codec", "transformer", "text"):
         if name not in tables:
-            raise ValueError(f"{path} has no [{name}] table")
+            raise RecipeError(f"{path} has no [{name}] table")
     codec = _build(LightCodecConfig, tables["codec"], "codec")
     stream = _build(StreamConfig, tables["stream"], "stream")
     text = _build(TextConfig, tables["text"], "text")

@@ -58,8 +58,13 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def greatest(value: int) -> int:
-    """The greatest of all processes' values. Costs no wait for a GPU; it is also how processes wait for each other."""
+def barrier() -> None:
+    """Wait until all processes have come here. Costs no wait for a GPU."""
+    all_reduce_max(0)
+
+
+def all_reduce_max(value: int) -> int:
+    """The greatest of all processes' values. Costs no wait for a GPU."""
     if size() == 1:
         return value
     held = torch.tensor(value)
@@ -129,7 +134,7 @@ def whole_copy(module: nn.Module) -> nn.Module:
     state = {key: full(value).cpu() for key, value in module.state_dict().items()}
     kind: Any = next(c for c in type(module).__mro__ if not issubclass(c, FSDPModule))
     with torch.device("meta"):
-        copy: nn.Module = kind(getattr(module, "in_context_config", module.config))  # what a ConcatTransformer takes
+        copy: nn.Module = kind(getattr(module, "made_from", module.config))  # a variant may be made from another config
     copy.load_state_dict(state, assign=True)
     if hasattr(copy, "tie_weights"):
         copy.tie_weights()

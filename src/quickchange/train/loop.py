@@ -84,7 +84,7 @@ def train(
     elif distributed.rank() == 0:
         for old in checkpoints(folder):
             old.unlink()
-    distributed.greatest(0)  # the others must not look before the old ones are gone
+    distributed.barrier()  # the others must not look before the old ones are gone
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     done, reason = start, 0
     records = Log(folder, start, config.batch, wandb)
@@ -102,7 +102,7 @@ def train(
                 bar.update()
                 last = done == config.steps
                 draws, saves = (last or done % every == 0 for every in (config.sample_every, config.save_every))
-                reason = distributed.greatest(max([*received, int(time.monotonic() > deadline)]))
+                reason = distributed.all_reduce_max(max([*received, int(time.monotonic() > deadline)]))
                 stops = reason > 0 and not last
                 if draws or saves or stops or done % config.log_every == 0:
                     records.flush()
@@ -171,7 +171,7 @@ def _diverged(stage: Stage, folder: Path, error: NotFiniteError) -> DivergedErro
     """Saves what went into the step; says where, and what to do."""
     path = folder / f"bad-{error.step + 1:06d}.safetensors"
     if distributed.rank() == 0:
-        tensors, facts = stage.evidence(error.step)
+        tensors, facts = stage.debug_inputs(error.step)
         save_safetensors_atomic(tensors, path)
         values = {key: str(value) for key, value in error.values.items()}
         facts = {"stage": stage.name, "step": error.step, "seed": stage.config.seed, "values": values, **facts}

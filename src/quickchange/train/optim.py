@@ -71,17 +71,20 @@ def apply_gradients(
 
 
 class Average:
-    """Exponential moving average of modules' weights; the decay grows to its final value.
+    """Exponential moving average of modules' weights.
 
     Args:
-        decay: final value, in [0, 1). start: step from which on is averaged; before, the average is the live weights.
+        modules: whose parameters are averaged, by name.
+        decay: final value, in [0, 1).
+        start: step from which on is averaged; before, the average is the live weights.
+        ramp: let the decay grow to its final value, (1 + n) / (10 + n) after n steps.
 
     Attributes:
         weights: float32, by ``module.parameter`` name; sharded as the live ones are.
     """
 
-    def __init__(self, modules: dict[str, nn.Module], decay: float, start: int = 0) -> None:
-        self.decay, self.start = decay, start
+    def __init__(self, modules: dict[str, nn.Module], decay: float, start: int = 0, ramp: bool = True) -> None:
+        self.decay, self.start, self.ramp = decay, start, ramp
         self._live: dict[str, Tensor] = {}
         seen: set[int] = set()
         for name, module in modules.items():
@@ -96,7 +99,8 @@ class Average:
     def update(self, step: int) -> None:
         """Takes in the weights after the 0-based ``step``."""
         since = step - self.start
-        weight = 1 - min(self.decay, (1 + since) / (10 + since)) if since >= 0 else 1.0
+        decay = min(self.decay, (1 + since) / (10 + since)) if self.ramp else self.decay
+        weight = 1 - decay if since >= 0 else 1.0
         for key, value in self._live.items():
             local(self.weights[key]).lerp_(local(value).float(), weight)
 

@@ -1,11 +1,8 @@
-"""The teacher at work: bidirectional velocity of a whole clip, and many-step sampling with guidance.
-
-The same code serves the in-context teacher and the channel-concatenation baseline (``ConcatTransformer``).
-"""
+"""The teacher at work: bidirectional velocity of a whole clip, and many-step sampling with guidance."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -16,7 +13,6 @@ from quickchange.kernels.rope import RotaryEmbedding
 from quickchange.model import flow
 from quickchange.model.attention import NUM_CONDITIONS, SequenceAttention
 from quickchange.model.transformer import GARMENT_ROLE, REFERENCE_ROLE, VIDEO_ROLE, TextContext, WanTransformer
-from quickchange.train.concat import ConcatTransformer
 
 
 def roles_of(frames: int, device: torch.device) -> Tensor:
@@ -41,7 +37,8 @@ def bidirectional_velocity(
     """The teacher's velocity of a whole clip (docs/method.md section 3).
 
     Args:
-        network: in-context, or ``ConcatTransformer``. rotary: tables of its token grid.
+        network: the teacher.
+        rotary: tables of its token grid.
         x_BCFHW: noisy video. levels_B: its noise level in [0, 1], one per clip.
         conditions_BCFHW: clean [reference | garment], F = 2. text: ``network.embed_text`` of the prompts.
 
@@ -50,14 +47,13 @@ def bidirectional_velocity(
     """
     frames, device = x_BCFHW.shape[2], x_BCFHW.device
     levels_BF, roles = levels_B[:, None].expand(-1, frames), roles_of(frames, device)
-    if isinstance(network, ConcatTransformer):
-        attention = SequenceAttention(rotary, torch.arange(frames))
-        time = network.embed_time(levels_BF * flow.TRAIN_TIMESTEPS)
-        return network.velocity(x_BCFHW, conditions_BCFHW, time, text, attention, roles[NUM_CONDITIONS:])
     timesteps = torch.cat([levels_B.new_zeros(len(levels_B), NUM_CONDITIONS), levels_BF], 1) * flow.TRAIN_TIMESTEPS
     attention = SequenceAttention(rotary, torch.arange(NUM_CONDITIONS + frames))
     sequence = torch.cat([conditions_BCFHW, x_BCFHW], 2)
     return network(sequence, network.embed_time(timesteps), text, attention, roles)[:, :, NUM_CONDITIONS:]
+
+
+Velocity = Callable[[WanTransformer, RotaryEmbedding, Tensor, Tensor, Tensor, TextContext], Tensor]
 
 
 @torch.no_grad()
@@ -71,15 +67,17 @@ def sample_teacher(
     steps: int = 20,
     guidance: float = 1.0,
     seed: int = 0,
+    velocity: Velocity = bidirectional_velocity,
 ) -> Tensor:
     """Samples clips from noise: Euler steps over warped, evenly spaced noise levels, in bfloat16 autocast.
 
     Args:
-        network: a teacher, in-context or channel-concatenating.
+        network: a teacher.
         components: text encoder and flow shift that go with it; their own transformer is not used.
         conditions_BCFHW: clean latents [reference | garment], F = 2, on the network's device.
         prompts: one per clip. frames: latent frames of the clips. steps: network passes (twice that when guided).
-        guidance: w in ``free + w (told - free)``, over prompt and garment together as in distillation; 1 for none.
+        guidance: w in ``uncond + w (cond - uncond)``, over prompt and garment together as in distillation; 1 for none.
+        velocity: how the network is asked about a whole clip.
         seed: of the noise. Every clip has noise of its own, the same in any batch that it leads.
 
     Returns:
@@ -104,13 +102,13 @@ def sample_teacher(
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn((batch, channels, frames, height, width), generator=generator).to(device)
     with torch.autocast(device.type, torch.bfloat16):
-        told_text = network.embed_text(components.prompts.encode(prompts)[0])
-        free_text = network.embed_text(components.prompts.encode([""] * batch)[0])
+        cond_text = network.embed_text(components.prompts.encode(prompts)[0])
+        uncond_text = network.embed_text(components.prompts.encode([""] * batch)[0])
         for level, following in pairwise(levels):
             at = torch.full((batch,), level, device=device)
-            v = bidirectional_velocity(network, rotary, x, at, conditions, told_text).float()
+            v = velocity(network, rotary, x, at, conditions, cond_text).float()
             if guidance != 1:
-                free = bidirectional_velocity(network, rotary, x, at, blank, free_text).float()
-                v = free + guidance * (v - free)
+                uncond = velocity(network, rotary, x, at, blank, uncond_text).float()
+                v = uncond + guidance * (v - uncond)
             x = x + (following - level) * v
     return x

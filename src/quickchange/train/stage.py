@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,10 @@ from quickchange.train import distributed
 from quickchange.train.activation_checkpointing import checkpoint_blocks
 from quickchange.train.config import StageConfig
 from quickchange.train.optim import Average, apply_gradients, make_optimizers, rate_factor
+from quickchange.train.options import Options
+
+if TYPE_CHECKING:
+    from quickchange.train.inputs import Inputs
 
 ROW_STRIDE = 0x9E3779B97F4A7C15
 """Odd, with bits everywhere: keys of neighbouring rows share no pattern."""
@@ -33,6 +37,7 @@ class Stage(ABC):
 
     name: str
     divides = False
+    Options: ClassVar[type[Options]] = Options
 
     def __init__(
         self, config: StageConfig, trained: dict[str, nn.Module], kept: dict[str, nn.Module] | None = None
@@ -45,7 +50,7 @@ class Stage(ABC):
             distributed.shard(module)
         self.optimizers = make_optimizers(trained.values(), config)
         self.parameters = [p for module in trained.values() for p in module.parameters() if p.requires_grad]
-        self.average = Average(trained, config.ema, config.ema_start)
+        self.average = Average(trained, config.ema, config.ema_start, config.ema_ramp)
         self.recipe: dict[str, Any] = {"stage": asdict(config)}
         self.rows = slice(0, config.batch)
 
@@ -61,6 +66,16 @@ class Stage(ABC):
 
     def all_optimizers(self) -> list[torch.optim.Optimizer]:
         return self.optimizers
+
+    @classmethod
+    def build(cls, inputs: Inputs) -> Stage:
+        """Build the stage for a run. Seeds torch's global source of randomness where weights are drawn.
+
+        Raises:
+            RecipeError: the recipe contradicts itself or an earlier stage.
+            ModelNotFoundError: an earlier stage's result is missing.
+        """
+        raise NotImplementedError(f"{cls.__name__} is not part of a run")
 
     @abstractmethod
     def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -133,10 +148,10 @@ class Stage(ABC):
     def update(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """One optimiser step; returns detached scalars."""
         values = self.backward(lambda draws: self.losses(step, draws), generator)
-        norm = apply_gradients(self.optimizers, self.parameters, rate_factor(step, self.config))
+        norm = apply_gradients(self.optimizers, self.parameters, rate_factor(step, self.config), self.config.clip)
         return {**values, "gradient_norm": norm.detach()}
 
-    def evidence(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def debug_inputs(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What went into a step, to find out why it failed: tensors, and JSON values such as sample numbers."""
         return {}, {}
 

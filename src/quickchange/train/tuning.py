@@ -7,33 +7,37 @@ Adapters are peft's, put into our own modules in place. While they are there the
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import torch
 
+from quickchange.errors import RecipeError
 from quickchange.model.transformer import WanTransformer
-from quickchange.train.config import StageConfig
 
-TUNINGS = ("full", "attention", "lora")
+Tuning = Literal["full", "attention", "lora"]
 ADAPTER = "default"
 # Linear layers of attention (self and cross) and feed-forward, by their names inside WanTransformer.
 ADAPTED = r"blocks\.\d+\.(attn[12]\.(to_[qkv]|to_out\.0)|ffn\.net\.(0\.proj|2))"
 ATTENTION = re.compile(r"blocks\.\d+\.attn[12]\.")
 
 
-def apply_tuning(model: WanTransformer, config: StageConfig) -> None:
-    """Freezes what the stage's ``tuning`` leaves alone; for "lora" puts adapters into ``model``, in place.
+def apply_tuning(
+    model: WanTransformer, tuning: Tuning, rank: int = 16, alpha: float | None = None, *, muon: bool = False
+) -> None:
+    """Freezes what ``tuning`` leaves alone; for "lora" puts adapters into ``model``, in place.
 
-    * ``full``: every parameter moves.
-    * ``attention``: projections of self- and cross-attention and their query and key norms.
-    * ``lora``: rank ``lora_rank`` (16) adapters on the linear layers of attention and feed-forward, scaled by
-      ``lora_alpha`` (default: the rank) / ``lora_rank``. They start as no change.
+    Args:
+        model: the network.
+        tuning: "full": every parameter moves. "attention": projections of self- and cross-attention and their query
+            and key norms. "lora": adapters on the linear layers of attention and feed-forward, which start as no
+            change.
+        rank: of the adapters.
+        alpha: their scale times the rank; default: the rank.
+        muon: whether Muon optimises matrices.
 
     Raises:
-        ValueError: another ``tuning``; a rank below 1; "lora" with Muon, which is for full matrices.
+        RecipeError: a rank below 1; "lora" with Muon, which is for full matrices, or on a variant of the network.
     """
-    tuning = config.options.get("tuning", "full")
-    if tuning not in TUNINGS:
-        raise ValueError(f"tuning is {tuning!r}; expected one of {', '.join(TUNINGS)}")
     if tuning == "full":
         return
     model.requires_grad_(False)
@@ -42,14 +46,15 @@ def apply_tuning(model: WanTransformer, config: StageConfig) -> None:
             parameter.requires_grad_(ATTENTION.match(name) is not None)
         return
     if type(model) is not WanTransformer:
-        raise ValueError(f"lora adapts an in-context network, not a {type(model).__name__}; set tuning to full")
-    rank = int(config.options.get("lora_rank", 16))
-    if rank < 1 or config.muon > 0:
-        raise ValueError(f"lora_rank is {rank}, muon {config.muon}; lora needs a rank of at least 1 and muon = 0")
+        raise RecipeError(f"lora adapts an in-context network, not a {type(model).__name__}; set tuning to full")
+    if rank < 1 or muon:
+        raise RecipeError(
+            f"lora_rank is {rank}, muon is {'on' if muon else 'off'}; lora needs a rank >= 1 and muon = 0"
+        )
     from peft import LoraConfig, inject_adapter_in_model
 
-    alpha = config.options.get("lora_alpha", rank)
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=ADAPTED), model, ADAPTER)
+    scale = rank if alpha is None else alpha
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=scale, target_modules=ADAPTED), model, ADAPTER)
 
 
 def merged(model: WanTransformer) -> WanTransformer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,12 @@ from quickchange.data.latents import Clips, Latents, encode_clips, load_groups, 
 from quickchange.model import flow
 from quickchange.model.transformer import TransformerConfig
 from quickchange.train.checkpoints import save_checkpoint
-from quickchange.train.config import OPTIONS, StageConfig, read_parser_recipe, read_recipe
+from quickchange.train.config import StageConfig, read_parser_recipe, read_recipe
 from quickchange.train.loop import step_generator
 from quickchange.train.optim import rate_factor
+from quickchange.train.options import options_table
 from quickchange.train.rewards import DetailReward, chunk_scores, chunk_weights
+from quickchange.train.stage import Stage
 from quickchange.train.stages.dmd import DmdStage
 from quickchange.train.stages.latent import LatentStage
 from quickchange.train.stages.sft import TeacherStage
@@ -45,8 +47,8 @@ def latents() -> Latents:
     return encode_clips(clips(), tiny.components().codec, CPU)
 
 
-def config(**options: object) -> StageConfig:
-    return StageConfig(steps=4, batch=2, learning_rate=1e-3, options=options)
+def config(kind: type[Stage], **options: object) -> StageConfig:
+    return StageConfig(steps=4, batch=2, learning_rate=1e-3, options=kind.Options.from_dict(options))
 
 
 def trainable() -> object:
@@ -56,12 +58,12 @@ def trainable() -> object:
 
 
 def forcing(latents: Latents, **options: object) -> TeacherForcingStage:
-    return TeacherForcingStage(trainable(), latents, config(**options), CPU, lambda _: None)  # type: ignore[arg-type]
+    return TeacherForcingStage(trainable(), latents, config(TeacherForcingStage, **options), CPU, lambda _: None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", [TeacherStage, TeacherForcingStage])
 def test_a_step_changes_network_and_text_encoder(latents: Latents, kind: type[LatentStage]) -> None:
-    stage = kind(trainable(), latents, config(drop=0.0), CPU, lambda _: None)  # type: ignore[arg-type]
+    stage = kind(trainable(), latents, config(kind, drop=0.0), CPU, lambda _: None)  # type: ignore[arg-type]
     before = {name: [p.detach().clone() for p in m.parameters()] for name, m in stage.trained.items()}
     values = stage.update(0, step_generator(0, 0))
     assert values["loss"] > 0
@@ -87,7 +89,7 @@ def test_latents_survive_the_disk(latents: Latents, tmp_path: Path) -> None:
     save_latents(latents, tmp_path / "latents.safetensors")
     (loaded,) = load_groups(tmp_path / "latents.safetensors")
     assert loaded.prompts == latents.prompts
-    assert torch.equal(loaded.worn, latents.worn)
+    assert torch.equal(loaded.reference_reencoded, latents.reference_reencoded)
 
 
 def test_dropped_samples_lose_prompt_and_garment(latents: Latents) -> None:
@@ -150,7 +152,7 @@ def test_the_past_of_a_student_stores_nothing_for_the_backward_pass(latents: Lat
 def distillation(latents: Latents, **options: object) -> DmdStage:
     parts = trainable()
     teacher = tiny.components().transformer
-    return DmdStage(parts, teacher, latents, config(critic_ratio=1, **options), CPU, lambda _: None)  # type: ignore[arg-type]
+    return DmdStage(parts, teacher, latents, config(DmdStage, critic_ratio=1, **options), CPU, lambda _: None)  # type: ignore[arg-type]
 
 
 def test_the_reward_compares_with_a_clean_reference(latents: Latents) -> None:
@@ -246,7 +248,7 @@ def test_teacher_and_critic_hear_the_words_as_they_learned_them(latents: Latents
     with torch.no_grad():
         for parameter in words.module.parameters():
             parameter.add_(0.3)
-    stage = DmdStage(parts, teacher, latents, config(critic_ratio=1), CPU, lambda _: None, None, words)  # type: ignore[arg-type]
+    stage = DmdStage(parts, teacher, latents, config(DmdStage, critic_ratio=1), CPU, lambda _: None, None, words)  # type: ignore[arg-type]
     heard = stage._context(stage.teacher, ["she turns"])
     own = stage.teacher.embed_text(parts.prompts.encode(["she turns"])[0])
     taught = stage.teacher.embed_text(words.encode(["she turns"])[0])
@@ -281,7 +283,7 @@ def test_rollouts_longer_than_the_clips_are_judged_window_by_window(latents: Lat
 
 def test_every_stage_draws_its_samples(latents: Latents, tmp_path: Path) -> None:
     stages = [
-        TeacherStage(trainable(), latents, config(), CPU, lambda _: None),
+        TeacherStage(trainable(), latents, config(TeacherStage), CPU, lambda _: None),
         forcing(latents),
         distillation(latents),
     ]  # type: ignore[arg-type]
@@ -295,7 +297,7 @@ def test_codec_starts_as_principal_components_and_learns() -> None:
     data, codec = clips(), tiny.components().codec
     codec.requires_grad_(True)
     start_from_components(codec, data)
-    stage = CodecStage(codec, data, config(frames=9), CPU, lambda: None)
+    stage = CodecStage(codec, data, config(CodecStage, frames=9), CPU, lambda: None)
     assert codec.encoder.refine[-1].weight.abs().max() == 0
     first = stage.update(0, step_generator(0, 0))["loss"]
     for step in range(1, 15):
@@ -356,17 +358,27 @@ def test_the_large_recipe_has_the_papers_numbers() -> None:
     assert (sft.steps, sft.batch, sft.betas, sft.weight_decay) == (2300, 64, (0.9, 0.999), 0.01)
     assert (tf.steps, tf.batch, tf.learning_rate, tf.betas) == (4000, 64, 1e-6, (0.0, 0.999))
     assert (dmd.steps, dmd.learning_rate, dmd.ema, dmd.ema_start) == (400, 2e-6, 0.99, 200)
-    wanted = {"critic_rate": 4e-7, "critic_ratio": 5, "guidance": 3.0, "tau": 0.2, "reward": "aesthetic"}
-    assert wanted.items() <= dmd.options.items()
+    wanted = {"critic_rate": 4e-7, "critic_ratio": 5, "tau": 0.2, "reward": "aesthetic"}
+    # uncond + 4 (cond - uncond) is the public cond + 3 (cond - uncond); only the text is left out.
+    wanted |= {"guidance": 4.0, "guidance_free": "text", "static_share": 1.0}
+    assert wanted.items() <= asdict(dmd.options).items()
+    taught = {"drop": 0.0, "drop_prompt": 0.1, "level_weight": "bell", "static_share": 0.3}
+    assert taught.items() <= asdict(sft.options).items()
+    assert {"level_weight": "bell", "static_share": 1.0}.items() <= asdict(tf.options).items()
+    assert [stage.clip for stage in (sft, tf, dmd)] == [1, 10, 10]
+    assert dmd.ema_ramp is False
     for stage in (sft, tf, dmd):
         assert stage.batch % (8 * stage.accumulate) == 0
-        assert stage.options["train_text"] is False
+        options = asdict(stage.options)
+        assert options["train_text"] is False
+        assert options["caption_order"] == "dynamic-static"
 
 
 def test_the_guide_names_every_setting() -> None:
     text = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
-    settings = ({f.name for f in fields(StageConfig)} - {"options"}).union(*OPTIONS.values())
+    settings = {f.name for f in fields(StageConfig)} - {"options"}
     assert [name for name in sorted(settings) if f"`{name}`" not in text] == []
+    assert options_table() in text, "run scripts/training_options.py"
 
 
 @pytest.mark.parametrize("reason", ["train_text", "tuning", "distillation"])
@@ -377,7 +389,7 @@ def test_a_text_encoder_that_does_not_learn_stays_and_is_not_stored(
         stage: LatentStage = distillation(latents, drop=0.0)
     else:
         options = {"train_text": False} if reason == "train_text" else {"tuning": "attention"}
-        stage = TeacherStage(trainable(), latents, config(drop=0.0, **options), CPU, lambda _: None)  # type: ignore[arg-type]
+        stage = TeacherStage(trainable(), latents, config(TeacherStage, drop=0.0, **options), CPU, lambda _: None)  # type: ignore[arg-type]
     assert set(stage.trained) == {"transformer"}
     before = [p.clone() for p in stage.components.prompts.module.parameters()]
     stage.update(0, step_generator(0, 0))
@@ -409,3 +421,35 @@ def test_bad_recipes_are_named(tmp_path: Path, text: str, message: str) -> None:
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("free", "garment", "words"), [("both", False, "blurry"), ("garment", False, None), ("text", True, "blurry")]
+)
+def test_the_unconditional_branch_goes_without_what_the_option_says(
+    latents: Latents, free: str, garment: bool, words: str | None
+) -> None:
+    """Public code leaves out the text alone, and puts a negative prompt in its place."""
+    stage = distillation(latents, drop=0.0, guidance_free=free, negative_prompt="blurry")
+    batch, asked = stage.batch(0), list[tuple[Tensor, list[str]]]()
+    prompts: list[list[str]] = []
+    context = stage._context
+    stage._context = lambda network, words: prompts.append(words) or context(network, words)  # type: ignore[method-assign, func-returns-value]
+
+    def velocity(network: nn.Module, x: Tensor, level: Tensor, conditions: Tensor, text: object) -> Tensor:
+        asked.append((conditions, prompts[-1]))
+        return torch.zeros_like(x)
+
+    stage.bidirectional_velocity = velocity  # type: ignore[assignment, method-assign]
+    stage._gradient(batch.video_BCFHW, batch, step_generator(0, 0))
+    conditions, said = asked[-1]
+    assert torch.equal(conditions[:, :, :1], batch.conditions_BCFHW[:, :, :1])
+    assert torch.equal(conditions[:, :, 1:], batch.conditions_BCFHW[:, :, 1:]) == garment
+    assert said == (batch.prompts if words is None else [words] * 2)
+
+
+def test_captions_come_in_the_order_of_the_option(latents: Latents) -> None:
+    said = [forcing(latents, drop=0.0, static_share=1.0, caption_order=o).batch(0).prompts[0] for o in
+            ("static-dynamic", "dynamic-static")]  # fmt: skip
+    assert said[0].startswith("A ")
+    assert said[1].startswith("The person")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from experiments.evidence.concat import ConcatTeacherStage, ConcatTransformer, concat_velocity
 
 import tiny
 from quickchange.data.latents import Latents, load_groups, save_latents
@@ -19,7 +20,6 @@ from quickchange.errors import ModelError
 from quickchange.model import flow
 from quickchange.model.attention import SequenceAttention
 from quickchange.model.transformer import WanTransformer
-from quickchange.train.concat import ConcatTransformer
 from quickchange.train.config import StageConfig
 from quickchange.train.loop import step_generator, train
 from quickchange.train.sampling import bidirectional_velocity, make_rotary, roles_of, sample_teacher
@@ -49,12 +49,23 @@ def trainable(grid: tuple[int, int] | None = (2, 3), std: tuple[float, ...] | No
 
 
 def teacher(
-    parts: Components | None = None, data: Latents | list[Latents] | None = None, **options: object
+    parts: Components | None = None,
+    data: Latents | list[Latents] | None = None,
+    kind: type[TeacherStage] = TeacherStage,
+    **options: object,
 ) -> TeacherStage:
     parts = parts or trainable()
     torch.manual_seed(2)
-    config = StageConfig(steps=3, batch=2, learning_rate=1e-2, warmup=0, save_every=1, sample_every=9, options=options)
-    return TeacherStage(parts, data or latents(), config, CPU, lambda _: None)
+    config = StageConfig(
+        steps=3,
+        batch=2,
+        learning_rate=1e-2,
+        warmup=0,
+        save_every=1,
+        sample_every=9,
+        options=kind.Options.from_dict(options),
+    )
+    return kind(parts, data or latents(), config, CPU, lambda _: None)
 
 
 def moved(stage: TeacherStage, steps: int = 2) -> set[str]:
@@ -75,7 +86,8 @@ def predict(network: WanTransformer) -> torch.Tensor:
     conditions = torch.cat([data.reference[:2], data.garment[:2]], 2).float()
     text = network.embed_text(parts.prompts.encode(["she waves", "he turns"])[0])
     with torch.no_grad():
-        return bidirectional_velocity(network, rotary, x, torch.tensor([0.3, 0.9]), conditions, text)
+        velocity = concat_velocity if isinstance(network, ConcatTransformer) else bidirectional_velocity
+        return velocity(network, rotary, x, torch.tensor([0.3, 0.9]), conditions, text)
 
 
 def test_attention_tuning_moves_projections_and_norms_of_attention_only() -> None:
@@ -146,11 +158,11 @@ def test_adapters_resume_average_and_export(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tuning": "half"}, "full, attention, lora"),
+        ({"tuning": "half"}, '"full" or "attention" or "lora"'),
         ({"tuning": "lora", "lora_rank": 0}, "rank"),
-        ({"tuning": "lora", "conditioning": "channel_concat"}, "ConcatTransformer"),
-        ({"conditioning": "cross"}, "in_context or channel_concat"),
-        ({"pairs": "both"}, "mismatched or matched"),
+        ({"kind": ConcatTeacherStage, "tuning": "lora"}, "ConcatTransformer"),
+        ({"conditioning": "cross"}, "unknown options"),
+        ({"pairs": "both"}, '"mismatched" or "matched"'),
         ({"drop": 0.6, "drop_prompt": 0.5}, "sum to at most 1"),
     ],
 )
@@ -176,7 +188,7 @@ def test_a_concatenating_network_starts_blind_to_its_conditions(std: tuple[float
 
 def test_a_concatenating_teacher_trains_learns_its_conditions_and_returns_from_disk(tmp_path: Path) -> None:
     parts = trainable(std=(0.5, 1.0, 1.5, 2.0))
-    stage = teacher(parts, conditioning="channel_concat", drop=0.0)
+    stage = teacher(parts, kind=ConcatTeacherStage, drop=0.0)
     assert isinstance(stage.model, ConcatTransformer)
     names = moved(stage)
     assert {"patch_embedding.weight", "blocks.1.attn1.to_q.weight"} < names
@@ -246,9 +258,9 @@ def test_matched_references_are_the_first_frame_on_its_own() -> None:
     codec = tiny.components().codec
     frames = torch.rand(2, 3, 9, 16, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
     torch.testing.assert_close(codec.encode(frames)[:, :, :1], codec.encode(frames[:, :, :1]), atol=1e-5, rtol=1e-5)
-    batch = teacher(pairs="matched", worn_share=1.0, reference_noise=0.0).batch(0)
+    batch = teacher(pairs="matched", reencoded_share=1.0, reference_noise=0.0).batch(0)
     assert torch.equal(batch.conditions_BCFHW[:, :, 0], batch.video_BCFHW[:, :, 0])
-    other = teacher(worn_share=1.0, reference_noise=0.0).batch(0)
+    other = teacher(reencoded_share=1.0, reference_noise=0.0).batch(0)
     assert torch.equal(other.video_BCFHW, batch.video_BCFHW)
     assert not torch.equal(other.conditions_BCFHW[:, :, 0], other.video_BCFHW[:, :, 0])
 
@@ -275,7 +287,7 @@ def test_drops_come_in_the_asked_shares() -> None:
 def test_captions_are_mixed_for_the_teacher_and_full_in_distillation() -> None:
     shares = [np.mean([row[2] for row in many(teacher(drop=0.0, **o))]) for o in ({}, {"static_share": 1.0})]
     assert shares == [pytest.approx(0.3, abs=0.05), 1]
-    assert TeacherForcingStage.static_share_default == DmdStage.static_share_default == 1
+    assert [kind.Options().static_share for kind in (TeacherForcingStage, DmdStage)] == [1, 1]  # type: ignore[attr-defined]
 
 
 def test_a_batch_is_of_one_size_and_sizes_come_in_proportion() -> None:
@@ -292,7 +304,7 @@ def test_a_batch_is_of_one_size_and_sizes_come_in_proportion() -> None:
 @pytest.mark.parametrize("kind", [TeacherForcingStage, DmdStage])
 def test_students_train_on_several_sizes(kind: type[TeacherForcingStage]) -> None:
     groups, parts = [latents(3, 4, 1), latents(3, 2, 3)], trainable(grid=None)
-    config = StageConfig(steps=9, batch=1, learning_rate=1e-3, options={"critic_ratio": 1} if kind is DmdStage else {})
+    config = StageConfig(steps=9, batch=1, learning_rate=1e-3, options=kind.Options())
     extra = [trainable(grid=None).transformer] if kind is DmdStage else []
     stage = kind(parts, *extra, groups, config, CPU, lambda _: None)
     seen = set()
@@ -307,7 +319,10 @@ def test_groups_of_latents_survive_the_disk(tmp_path: Path) -> None:
     save_latents(groups, path, "here")
     for kept, loaded in zip(groups, load_groups(path), strict=True):
         assert loaded.prompts == kept.prompts
-        assert all(torch.equal(getattr(kept, k), getattr(loaded, k)) for k in ("video", "reference", "worn", "garment"))
+        assert all(
+            torch.equal(getattr(kept, k), getattr(loaded, k))
+            for k in ("video", "reference", "reference_reencoded", "garment")
+        )
 
 
 def test_the_loss_is_flow_matching_of_the_whole_clip() -> None:

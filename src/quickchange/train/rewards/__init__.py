@@ -1,4 +1,4 @@
-"""Rewards that tell good frames from worn ones; they set how much each chunk's gradient counts.
+"""Rewards that tell good frames from degraded ones; they set how much each chunk's gradient counts.
 
 Plug-ins by name: ``make_reward("quality", Path("models/quality"))``. Another one is a class that satisfies ``Reward``
 and a line in ``REWARDS``.

@@ -1,7 +1,7 @@
 """A learned quality reward for the generated world: a small convolutional scorer of (frame, reference) pairs.
 
-Trained (train/quality.py) to tell true frames from worn ones: codec round trips, chunks that the model generated from a
-true past, long streams, and synthetic wear. Its score is minus the error it expects (0: as good as rendered); it was
+Trained to tell true frames from degraded ones: codec round trips, chunks that the model generated from a true past,
+long streams, and synthetic degradation. Its score is minus the error it expects (0: as good as rendered). It was
 trained on 96x128 frames of people of the "easy" world and knows nothing else. How well it follows true error is in
 ``models/quality/README.md``.
 """

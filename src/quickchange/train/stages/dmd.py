@@ -15,23 +15,44 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from quickchange.data.latents import Latents
-from quickchange.engine.components import Components
+from quickchange.engine.components import Components, load_transformer
+from quickchange.errors import RecipeError
 from quickchange.model import flow
 from quickchange.model.prompts import PromptEncoder
 from quickchange.model.transformer import TextContext, WanTransformer
 from quickchange.train.activation_checkpointing import checkpoint_blocks
 from quickchange.train.config import StageConfig
 from quickchange.train.distributed import shard
+from quickchange.train.inputs import Inputs, exporter, teacher_prompts
 from quickchange.train.optim import apply_gradients, make_optimizers, rate_factor
-from quickchange.train.rewards import DetailReward, Reward, chunk_scores, chunk_weights
-from quickchange.train.stages.latent import Batch, LatentStage
+from quickchange.train.options import option
+from quickchange.train.rewards import DetailReward, Reward, chunk_scores, chunk_weights, make_reward
+from quickchange.train.stages.latent import Batch, LatentOptions, LatentStage
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationOptions(LatentOptions):
+    """Options of distillation."""
+
+    critic_ratio: int = option(5, "critic steps per student step")
+    critic_rate: float | None = option(None, "the critic's learning rate; default: the student's")
+    guidance: float = option(3.0, "w of the teacher's score, uncond + w (cond - uncond); 1: none. Public code: 4")
+    guidance_free: Literal["both", "garment", "text"] = option(
+        "both", "what the unconditional branch goes without; public code: text"
+    )
+    negative_prompt: str = option("", "prompt of the unconditional branch, where it goes without text")
+    tau: float = option(0.2, "temperature of the chunks' weights")
+    chunks: int | None = option(None, "length of a rollout; longer ones are judged in windows. Default: the clips'")
+    reward: str = option("detail", "what weighs the chunks, see below")
+    reward_weights: str | None = option(None, "folder or file of its weights")
 
 
 class DmdStage(LatentStage):
@@ -44,6 +65,8 @@ class DmdStage(LatentStage):
     """
 
     name = "dmd"
+    Options = DistillationOptions
+    options: DistillationOptions
 
     def __init__(
         self,
@@ -64,23 +87,38 @@ class DmdStage(LatentStage):
         if config.checkpointing:
             checkpoint_blocks(self.critic)
         self.kept: dict[str, nn.Module] = {"critic": self.critic}
-        option = config.options.get
-        self.ratio, self.guidance = int(option("critic_ratio", 5)), float(option("guidance", 3.0))
-        self.tau, self.reward = float(option("tau", 0.2)), reward or DetailReward()
+        self.reward = reward or DetailReward()
         trained = self.latents.video.shape[2] // components.stream.chunk
-        self.chunks = int(option("chunks", trained))
-        if self.chunks < trained or self.tau <= 0:
-            raise ValueError(
-                f"chunks is {self.chunks}, tau {self.tau}; expected at least the {trained} chunks of a training clip "
-                "and a positive temperature"
+        self.chunks = trained if self.options.chunks is None else self.options.chunks
+        if self.chunks < trained or self.options.tau <= 0:
+            raise RecipeError(
+                f"chunks is {self.chunks}, tau {self.options.tau}; expected at least the {trained} chunks of a "
+                "training clip and a positive temperature"
             )
         critic_config = StageConfig(
             steps=config.steps,
             batch=config.batch,
-            learning_rate=float(option("critic_rate", config.learning_rate)),
+            learning_rate=self.options.critic_rate or config.learning_rate,
             betas=config.betas,
         )
         self.critic_optimizers = make_optimizers([self.critic], critic_config)
+
+    @classmethod
+    def build(cls, inputs: Inputs) -> DmdStage:
+        """The student from teacher forcing, or from ``init``; teacher and critic from the run's teacher."""
+        config, device = inputs.config, inputs.device
+        torch.manual_seed(config.seed)
+        _, latents = inputs.latents
+        start, home = inputs.init or inputs.exported("tf"), inputs.exported("sft")
+        components = inputs.stored(start)
+        teacher = load_transformer(home / "transformer").to(device)
+        words = teacher_prompts(home, start, components.prompts)
+        export = exporter(components, inputs.folder / inputs.name / "model", inputs.folder / "model")
+        options = cast(DistillationOptions, config.options)
+        reward = make_reward(options.reward, options.reward_weights, device)
+        stage = cls(components, teacher, latents, config, device, export, reward, words)
+        stage.recipe |= inputs.describe("stream")
+        return stage
 
     def all_optimizers(self) -> list[torch.optim.Optimizer]:
         return [*self.optimizers, *self.critic_optimizers]
@@ -133,7 +171,8 @@ class DmdStage(LatentStage):
     def critic_step(self, step: int, turn: int, generator: torch.Generator) -> Tensor:
         """Fits the critic to what the student makes now."""
         values = self.backward(lambda draws: {"loss": self._critic_loss(step, turn, draws)}, generator)
-        apply_gradients(self.critic_optimizers, list(self.critic.parameters()), rate_factor(step, self.config))
+        rate = rate_factor(step, self.config)
+        apply_gradients(self.critic_optimizers, list(self.critic.parameters()), rate, self.config.clip)
         return values["loss"]
 
     def _critic_loss(self, step: int, turn: int, generator: torch.Generator) -> Tensor:
@@ -166,7 +205,7 @@ class DmdStage(LatentStage):
         per_frame = 0.5 * (x0 - (x0 - gradient).detach()).square().mean((1, 3, 4))  # [B, F]
         chunk = self.components.stream.chunk
         rewards = chunk_scores(self._scores(clip, batch), chunk, self.components.codec.temporal)
-        weights = chunk_weights(rewards[:, start // chunk :][:, : x0.shape[2] // chunk], self.tau)
+        weights = chunk_weights(rewards[:, start // chunk :][:, : x0.shape[2] // chunk], self.options.tau)
         return {
             "loss": (per_frame * weights.repeat_interleave(chunk, 1)).mean(),
             "score_gap": gradient.abs().mean(),
@@ -180,8 +219,11 @@ class DmdStage(LatentStage):
         level = self._score_level(len(x0), generator)
         at = level.view(-1, 1, 1, 1, 1)
         x = flow.add_noise(x0, self.gaussian_noise(tuple(x0.shape), generator, x0.device), at)
+        free = self.options.guidance_free
         blank = batch.conditions_BCFHW.clone()
-        blank[:, :, 1:] = 0
+        if free != "text":
+            blank[:, :, 1:] = 0
+        words = batch.prompts if free == "garment" else [self.options.negative_prompt] * len(x0)
 
         def clean(network: WanTransformer, conditions: Tensor, prompts: list[str]) -> Tensor:
             v = self.bidirectional_velocity(network, x, level, conditions, self._context(network, prompts))
@@ -189,9 +231,9 @@ class DmdStage(LatentStage):
 
         fake = clean(self.critic, batch.conditions_BCFHW, batch.prompts)
         real = clean(self.teacher, batch.conditions_BCFHW, batch.prompts)
-        if self.guidance != 1:
-            free = clean(self.teacher, blank, [""] * len(x0))
-            real = free + self.guidance * (real - free)
+        if self.options.guidance != 1:
+            uncond = clean(self.teacher, blank, words)
+            real = uncond + self.options.guidance * (real - uncond)
         scale = (x0 - real).abs().mean((1, 2, 3, 4), keepdim=True).clamp_min(1e-4)
         return (fake - real) / scale
 
@@ -203,12 +245,13 @@ class DmdStage(LatentStage):
         reference = codec.decode(batch.reference_BCFHW, codec.new_state())[:, :, 0]
         return self.reward(frames, reference)
 
-    def evidence(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors, facts = super().evidence(step)
-        return tensors, {**facts, "critic_samples": [self.batch(step, 1 + turn).samples for turn in range(self.ratio)]}
+    def debug_inputs(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, facts = super().debug_inputs(step)
+        samples = [self.batch(step, 1 + turn).samples for turn in range(self.options.critic_ratio)]
+        return tensors, {**facts, "critic_samples": samples}
 
     def update(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        critic = [self.critic_step(step, turn, generator) for turn in range(self.ratio)]
+        critic = [self.critic_step(step, turn, generator) for turn in range(self.options.critic_ratio)]
         return {**super().update(step, generator), "critic_loss": torch.stack(critic).mean()}
 
     @torch.no_grad()

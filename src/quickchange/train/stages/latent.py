@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -15,14 +17,39 @@ from quickchange.cache import KVCache
 from quickchange.data.latents import Latents
 from quickchange.engine.components import Components
 from quickchange.engine.rollout import Rollout
+from quickchange.errors import RecipeError
 from quickchange.kernels.rope import RotaryEmbedding
 from quickchange.model import flow
 from quickchange.model.attention import NUM_CONDITIONS, TeacherForcingAttention
 from quickchange.model.transformer import GARMENT_ROLE, REFERENCE_ROLE, VIDEO_ROLE, TextContext, WanTransformer
 from quickchange.train.config import StageConfig
+from quickchange.train.options import Options, option
 from quickchange.train.plots import save_sheet, to_uint8
 from quickchange.train.sampling import bidirectional_velocity, make_rotary
 from quickchange.train.stage import Stage
+
+LevelWeight = Literal["uniform", "bell"]
+LEVEL_WEIGHT_DOC = "weight of noise levels in the loss; bell: public code's, centred at timestep 500, mean 1"
+
+
+def level_weight(kind: LevelWeight, shift: float) -> Callable[[Tensor], Tensor]:
+    """Weights of the flow-matching loss by noise level.
+
+    Args:
+        kind: "uniform" is 1 everywhere. "bell" is ``exp(-2 (s - 1/2)^2)`` less its value at the ends, over its mean.
+        shift: flow shift of the levels, over which the mean is taken.
+
+    Returns:
+        Function from levels in [0, 1] to weights of the same shape.
+    """
+    if kind == "uniform":
+        return torch.ones_like
+
+    def bell(level: Tensor) -> Tensor:
+        return torch.exp(-2 * (level - 0.5).square()) - math.exp(-0.5)
+
+    mean = float(bell(torch.as_tensor(flow.warp((torch.arange(1000) + 0.5) / 1000, shift))).mean())
+    return lambda level: bell(level) / mean
 
 
 class Batch(NamedTuple):
@@ -35,20 +62,35 @@ class Batch(NamedTuple):
     reference_BCFHW: Tensor  # as in ``conditions_BCFHW``, but without noise
 
 
+@dataclass(frozen=True, kw_only=True)
+class LatentOptions(Options):
+    """Options of all stages that train on latents."""
+
+    drop: float = option(0.1, "share of samples without prompt and garment, for guidance")
+    drop_prompt: float = option(0.0, "share of samples without the prompt alone")
+    drop_garment: float = option(0.0, "share of samples without the garment alone")
+    static_share: float = option(1.0, "share of captions that describe person and scene beside the motion")
+    caption_order: Literal["static-dynamic", "dynamic-static"] = option(
+        "static-dynamic", "order of the two parts; public code: dynamic-static"
+    )
+    pairs: Literal["mismatched", "matched"] = option(
+        "mismatched",
+        "whether reference and target differ in garment; matched ones do not learn to switch",
+    )
+    reencoded_share: float = option(0.5, "share of references that were encoded twice, as after a live switch")
+    reference_noise: float = option(0.2, "greatest noise on references, relative to their spread")
+    train_text: bool = option(True, "the text encoder learns too; never in dmd. Frozen: not in checkpoints or averages")
+
+    def __post_init__(self) -> None:
+        """Check the shares."""
+        super().__post_init__()
+        drops = (self.drop, self.drop_prompt, self.drop_garment)
+        if min(drops) < 0 or sum(drops) > 1:
+            raise RecipeError(f"drop, drop_prompt, drop_garment are {drops}; expected shares that sum to at most 1")
+
+
 class LatentStage(Stage):
     """What teacher, forcing and distillation share: batches, prompts, networks in their training form.
-
-    Options:
-
-    * ``drop``, ``drop_prompt``, ``drop_garment``: shares of samples without prompt and garment (0.1), without the
-      prompt alone (0), without the garment alone (0), for guidance; guidance here leaves out both at once;
-    * ``static_share``: share of captions with the static part before the dynamic one (docs/method.md section 3);
-    * ``pairs``: "mismatched" (the reference wears another garment than the target) or, for comparison, "matched"
-      (the reference is the video's own first frame and wears the target);
-    * ``worn_share``: share of references that were coded twice (mismatched pairs only);
-    * ``reference_noise``: greatest noise level on references;
-    * ``train_text``: whether the text encoder learns with the network (true, which tiny encoders need). When false it
-      is frozen.
 
     A text encoder that is frozen, here or by a stage, is not sharded, and neither averaged nor in checkpoints: umT5-XXL
     has more parameters than the network.
@@ -60,7 +102,8 @@ class LatentStage(Stage):
     """
 
     divides = True
-    static_share_default: ClassVar[float] = 1.0  # distillation uses full captions
+    Options: ClassVar[type[Options]] = LatentOptions
+    whole_clip_velocity = staticmethod(bidirectional_velocity)
 
     def __init__(
         self,
@@ -76,7 +119,8 @@ class LatentStage(Stage):
         self.components, self.device, self.export = components, device, export
         self.model = model or components.transformer
         trained: dict[str, nn.Module] = {"transformer": self.model}
-        if not config.options.get("train_text", True):
+        self.options = cast(LatentOptions, config.options)
+        if not self.options.train_text:
             components.prompts.module.requires_grad_(False)
         if any(parameter.requires_grad for parameter in components.prompts.module.parameters()):
             trained["text"] = components.prompts.module
@@ -84,18 +128,6 @@ class LatentStage(Stage):
         self.shift = components.stream.shift
         self._rotaries: dict[tuple[int, int], RotaryEmbedding] = {}
         self.rotary = self.rotary_of(self.latents.video)
-        option = config.options.get
-        self.drop = float(option("drop", 0.1))
-        self.static_share = float(option("static_share", self.static_share_default))
-        self.drop_prompt, self.drop_garment = float(option("drop_prompt", 0.0)), float(option("drop_garment", 0.0))
-        self.worn_share, self.reference_noise = float(option("worn_share", 0.5)), float(option("reference_noise", 0.2))
-        drops = (self.drop, self.drop_prompt, self.drop_garment)
-        if min(drops) < 0 or sum(drops) > 1:
-            raise ValueError(f"drop, drop_prompt, drop_garment are {drops}; expected shares that sum to at most 1")
-        pairs = option("pairs", "mismatched")
-        if pairs not in ("mismatched", "matched"):
-            raise ValueError(f"pairs is {pairs!r}; expected mismatched or matched")
-        self.matched = pairs == "matched"
 
     def rotary_of(self, latents_BCFHW: Tensor) -> RotaryEmbedding:
         """Rotary tables for latents of this height and width."""
@@ -106,30 +138,31 @@ class LatentStage(Stage):
 
     def batch(self, step: int, stream: int = 0) -> Batch:
         """``rows`` of the step's samples; another ``stream`` of the same step draws others."""
-        rng = np.random.default_rng([self.config.seed, step, stream])
+        rng, options = np.random.default_rng([self.config.seed, step, stream]), self.options
         sizes = np.array([len(group) for group in self.groups])
         latents = self.groups[rng.choice(len(sizes), p=sizes / sizes.sum())] if len(sizes) > 1 else self.latents
         drawn = rng.integers(0, len(latents), self.config.batch)
         index, count = drawn[self.rows], len(drawn)
         video = latents.video[index].float()
-        reference = video[:, :, :1] if self.matched else latents.reference[index].float()
-        worn = (rng.random(count) < self.worn_share)[self.rows]
-        if not self.matched:
-            reference[worn] = latents.worn[index[worn]].float()
-        level = torch.from_numpy(rng.random(count) * self.reference_noise * (rng.random(count) < 0.5))[self.rows]
+        reference = video[:, :, :1] if options.pairs == "matched" else latents.reference[index].float()
+        twice = (rng.random(count) < options.reencoded_share)[self.rows]
+        if options.pairs == "mismatched":
+            reference[twice] = latents.reference_reencoded[index[twice]].float()
+        level = torch.from_numpy(rng.random(count) * options.reference_noise * (rng.random(count) < 0.5))[self.rows]
         scale = reference.std((2, 3, 4), keepdim=True) * level.float().view(-1, 1, 1, 1, 1)
         noise = torch.Generator().manual_seed(int(drawn[0]) + step)
         noisy = reference + scale * self.draw(torch.randn, tuple(reference.shape), noise)
         garment = latents.garment[index].float()
         draw = rng.random(count)  # one draw: below the first edge both are dropped, then prompt, then garment
-        edges = np.cumsum([self.drop, self.drop_prompt, self.drop_garment])
+        edges = np.cumsum([options.drop, options.drop_prompt, options.drop_garment])
         no_prompt = draw < edges[1]
         no_garment = (draw < edges[0]) | ((draw >= edges[1]) & (draw < edges[2]))
         garment[no_garment[self.rows]] = 0
         prompts = []
         for i, dropped in zip(drawn, no_prompt, strict=True):
             dynamic, static = latents.prompts[i]
-            prompts.append("" if dropped else f"{static} {dynamic}" if rng.random() < self.static_share else dynamic)
+            whole = f"{static} {dynamic}" if options.caption_order == "static-dynamic" else f"{dynamic} {static}"
+            prompts.append("" if dropped else whole if rng.random() < options.static_share else dynamic)
         return Batch(
             video.to(self.device),
             torch.cat([noisy, garment], 2).to(self.device),
@@ -138,7 +171,7 @@ class LatentStage(Stage):
             reference.to(self.device),
         )
 
-    def evidence(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def debug_inputs(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         batch = self.batch(step)
         tensors = {"video": batch.video_BCFHW, "conditions": batch.conditions_BCFHW}
         return tensors, {"samples": batch.samples, "prompts": batch.prompts}
@@ -168,7 +201,7 @@ class LatentStage(Stage):
         self, network: WanTransformer, x_BCFHW: Tensor, levels_B: Tensor, conditions_BCFHW: Tensor, text: TextContext
     ) -> Tensor:
         """Velocity that a bidirectional network predicts for the whole clip, in the stage's rotary tables."""
-        return bidirectional_velocity(network, self.rotary_of(x_BCFHW), x_BCFHW, levels_B, conditions_BCFHW, text)
+        return self.whole_clip_velocity(network, self.rotary_of(x_BCFHW), x_BCFHW, levels_B, conditions_BCFHW, text)
 
     def forcing_velocity(
         self,

@@ -8,18 +8,23 @@ attributes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from quickchange.data.parsing_frames import Frames
+from quickchange.data.parsing_frames import Frames, load_frames
+from quickchange.engine.components import load_codec
 from quickchange.parsing.augment import disturb, move
 from quickchange.parsing.network import HEATMAP, ParserOutput, PersonParser
 from quickchange.parsing.reading import ATTRIBUTES, overlay
-from quickchange.train.config import StageConfig
+from quickchange.train.config import StageConfig, read_parser_recipe
+from quickchange.train.inputs import Inputs
+from quickchange.train.options import Options, option
 from quickchange.train.plots import save_sheet, to_uint8
 from quickchange.train.stage import Stage
 from quickchange.world.keypoints import HIDDEN, VISIBLE
@@ -59,10 +64,20 @@ def parser_losses(
     return {"loss": loss, "labels": labels, "places": places, "visible": visible, "attributes": attributes}
 
 
+@dataclass(frozen=True, kw_only=True)
+class ParserOptions(Options):
+    """Options of the human parser's training."""
+
+    frames: int = option(8, "frames of each clip")
+    codec: str | None = option(None, "folder of a codec that half of the frames go through")
+    noise: float = option(0.3, "noise on the codec's latents, relative to their spread")
+
+
 class ParserStage(Stage):
-    """Options (read in run.py): ``frames`` per clip, ``codec`` folder that half of them go through, ``noise`` there."""
+    """Labels, keypoints and attributes of single frames; see the module header."""
 
     name = "parser"
+    Options = ParserOptions
 
     def __init__(
         self, parser: PersonParser, data: Frames, config: StageConfig, device: torch.device, export: Callable[[], None]
@@ -70,6 +85,19 @@ class ParserStage(Stage):
         super().__init__(config, {"parser": parser})
         self.parser = parser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.data, self.device, self.export = data, device, export
+
+    @classmethod
+    def build(cls, inputs: Inputs) -> ParserStage:
+        """From scratch. The parser shares nothing with the video model, but for a codec that it may read through."""
+        parser_config, config = read_parser_recipe(inputs.path)
+        torch.manual_seed(config.seed)
+        parser, options = PersonParser(parser_config).to(inputs.device), cast(ParserOptions, config.options)
+        codec = load_codec(Path(options.codec)) if options.codec else None
+        frames = load_frames(inputs.data, options.frames, codec, options.noise, config.seed)
+        home = inputs.folder / inputs.name / "model"
+        stage = cls(parser, frames, config, inputs.device, lambda: parser.save_pretrained(home))
+        stage.recipe["parser"] = asdict(parser_config)
+        return stage
 
     def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Augmented frames_BCHW, ids_BHW, keypoints_BK3, attributes_BA."""

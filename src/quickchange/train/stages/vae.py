@@ -9,9 +9,9 @@ transformer's latents will not be exact.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,10 @@ from torch import Tensor, nn
 from quickchange.data.latents import Clips, to_float
 from quickchange.model.codec import TEMPORAL, LightCodec
 from quickchange.train.config import StageConfig
+from quickchange.train.inputs import Inputs, require_same
+from quickchange.train.options import Options, option
 from quickchange.train.plots import save_sheet, to_uint8
+from quickchange.train.source import load_pixels
 from quickchange.train.stage import Stage
 from quickchange.world.spec import Label
 
@@ -77,10 +80,19 @@ def reconstruction_loss(output: Tensor, target: Tensor, weight_BTHW: Tensor) -> 
     return 100 * ((error.square() * w).mean() + edges)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CodecOptions(Options):
+    """Options of the codec's training."""
+
+    frames: int = option(13, "frames of a training clip, 1 + 4 n")
+    noise: float = option(0.05, "noise on latents, relative to their spread")
+
+
 class CodecStage(Stage):
-    """Options: ``frames`` per training clip (1 + 4 n), ``noise`` on latents relative to their spread."""
+    """Reconstruction of short clips; see the module header."""
 
     name = "vae"
+    Options = CodecOptions
 
     def __init__(
         self, codec: LightCodec, clips: Clips, config: StageConfig, device: torch.device, export: Callable[[], None]
@@ -89,11 +101,29 @@ class CodecStage(Stage):
         # Five times faster in bfloat16 on a CPU.
         self.codec = codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.clips, self.device, self.export = clips, device, export
-        self.frames, self.noise = int(config.options.get("frames", 13)), float(config.options.get("noise", 0.05))
+        self.options = cast(CodecOptions, config.options)
+        self.frames, self.noise = self.options.frames, self.options.noise
         self.weight = torch.full((256,), 0.7)
         self.weight[[Label.SKIN, Label.HAIR]] = 2.5
         self.weight[Label.EYES] = 5.0
         self.weight[[Label.UPPER, Label.LOWER, Label.SKIRT]] = 1.4
+
+    @classmethod
+    def build(cls, inputs: Inputs) -> CodecStage:
+        """From principal components of the clips, or from ``init``'s codec."""
+        recipe, config, init = inputs.recipe, inputs.config, inputs.init
+        torch.manual_seed(config.seed)
+        clips = load_pixels(recipe, inputs.data)
+        if init is None:
+            codec = LightCodec(recipe.codec)
+            start_from_components(codec, clips)
+        else:
+            codec = LightCodec.from_pretrained(init / "vae").train().requires_grad_(True)
+            require_same("codec", init, codec.config, recipe.codec, ("latents_mean", "latents_scale"))
+        home = inputs.folder / "codec"
+        stage = cls(codec.to(inputs.device), clips, config, inputs.device, lambda: codec.save_pretrained(home))
+        stage.recipe |= inputs.describe("codec", latents=False)
+        return stage
 
     def _videos(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         videos, weights = [], []
@@ -124,7 +154,7 @@ class CodecStage(Stage):
         stills = np.concatenate([self.clips.reference[picks[:half]], self.clips.garment[picks[half:]]])
         return video, weight, to_float(stills[:, None]).to(self.device)
 
-    def evidence(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def debug_inputs(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         video, _, images = self._inputs(step)
         return {"video": video, "images": images}, {}
 

@@ -14,8 +14,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from quickchange.engine.components import load_weights
+from quickchange.engine.components import Components, load_weights
+from quickchange.kernels.rope import RotaryEmbedding
+from quickchange.model import flow
+from quickchange.model.attention import NUM_CONDITIONS, SequenceAttention
+from quickchange.model.precondition import Preconditioner
 from quickchange.model.transformer import SelfAttention, TextContext, TimeEmbedding, TransformerConfig, WanTransformer
+from quickchange.train.sampling import roles_of
+from quickchange.train.stages.sft import TeacherStage
 
 
 class ConcatTransformer(WanTransformer):
@@ -32,7 +38,7 @@ class ConcatTransformer(WanTransformer):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(replace(config, in_channels=3 * config.in_channels, channel_std=None))
-        self.in_context_config = config
+        self.made_from = config
         std = config.channel_std
         self.register_buffer("latent_std", None if std is None else torch.tensor(std)[:, None, None, None])
 
@@ -50,7 +56,7 @@ class ConcatTransformer(WanTransformer):
 
     @staticmethod
     def from_pretrained(folder: Path) -> ConcatTransformer:
-        """Reads the ``transformer/`` folder that a teacher with ``conditioning = "channel_concat"`` exported."""
+        """Reads the ``transformer/`` folder that a ``ConcatTeacherStage`` exported."""
         config = TransformerConfig.from_dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         weights = load_weights(folder)
         std = tuple(weights["latent_std"].flatten().tolist()) if "latent_std" in weights else None
@@ -75,10 +81,34 @@ class ConcatTransformer(WanTransformer):
         beside_BCFHW = conditions_BCFHW.transpose(1, 2).flatten(1, 2)[:, :, None].expand(-1, -1, frames, -1, -1)
         if self.latent_std is None:
             return self(torch.cat([x_BCFHW, beside_BCFHW], 1), time, text, attention, roles_F)
-        # As in WanTransformer.forward.
-        level, std = time.level_BF[:, None, :, None, None], self.latent_std
-        variance = ((1 - level) * std) ** 2 + level**2
-        x_in = torch.cat([x_BCFHW * variance.rsqrt(), beside_BCFHW / std.repeat(2, 1, 1, 1)], 1)
-        skip = (level - (1 - level) * std**2) / variance
-        out = x_BCFHW * skip - self(x_in, time, text, attention, roles_F).float() * (std * variance.rsqrt())
-        return out.to(x_BCFHW.dtype)
+        scaled = Preconditioner.at(time.level_BF, self.latent_std)
+        x_in = torch.cat([x_BCFHW * scaled.c_in, beside_BCFHW / self.latent_std.repeat(2, 1, 1, 1)], 1)
+        return scaled.velocity(x_BCFHW, self(x_in, time, text, attention, roles_F)).to(x_BCFHW.dtype)
+
+
+def concat_velocity(
+    network: WanTransformer,
+    rotary: RotaryEmbedding,
+    x_BCFHW: Tensor,
+    levels_B: Tensor,
+    conditions_BCFHW: Tensor,
+    text: TextContext,
+) -> Tensor:
+    """``sampling.bidirectional_velocity`` for a ``ConcatTransformer``: the sequence is the video alone."""
+    if not isinstance(network, ConcatTransformer):
+        raise TypeError(f"network is a {type(network).__name__}; expected a ConcatTransformer")
+    frames = x_BCFHW.shape[2]
+    time = network.embed_time(levels_B[:, None].expand(-1, frames) * flow.TRAIN_TIMESTEPS)
+    attention, roles = SequenceAttention(rotary, torch.arange(frames)), roles_of(frames, x_BCFHW.device)
+    return network.velocity(x_BCFHW, conditions_BCFHW, time, text, attention, roles[NUM_CONDITIONS:])
+
+
+class ConcatTeacherStage(TeacherStage):
+    """The teacher stage with a ``ConcatTransformer`` made of the in-context network that it starts from."""
+
+    whole_clip_velocity = staticmethod(concat_velocity)
+
+    @staticmethod
+    def make_network(components: Components) -> WanTransformer:
+        """Widen the in-context network."""
+        return ConcatTransformer.from_in_context(components.transformer)
