@@ -1,6 +1,6 @@
-"""Measure how well rewards follow true error, on degraded frames of held-out seeds.
+r"""Measure how well rewards follow true error, on degraded frames of held-out seeds.
 
-    python -m experiments.quality_reward.measure --record benchmarks/rewards-quality.json \\
+    python -m experiments.quality_reward.measure --record benchmarks/rewards-quality.json \
         --plot docs/rewards-quality.png
 
 The frames have a known truth: synthetic degradations, codec round trips, and chunks generated from the true past in 4,

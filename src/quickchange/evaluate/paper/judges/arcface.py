@@ -92,6 +92,7 @@ class ArcFaceJudge(Judge):
         return [aligned_face(image, landmarks) for image, landmarks in found if landmarks is not None]
 
     def score(self, frames: Frames, reference: Frames, garment: Frames, prompt: str) -> dict[str, float]:
+        """See ``Judge.score``."""
         source = self._faces(reference[None])
         if not source:
             raise NotMeasurableError("arcface: no face found in the reference")

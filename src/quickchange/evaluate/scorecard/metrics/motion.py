@@ -14,11 +14,12 @@ from quickchange.evaluate.types import Floats
 
 
 def grey(shot: Shot) -> list[NDArray[np.uint8]]:
+    """The frames in grey, u8[H, W] each."""
     return [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in shot.frames]
 
 
 def flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Floats:
-    """Where every pixel of the first picture goes: f32[H,W,2] in pixels (dense inverse search, OpenCV)."""
+    """Optical flow from the first picture to the second, f32[H, W, 2] in pixels (dense inverse search, OpenCV)."""
     search: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]
     return np.asarray(search.calc(first, second, None), np.float32)
 
@@ -42,6 +43,7 @@ def over_truth(shown: float, true: float) -> float:
 
 
 def amplitude_ratio(case: Case) -> float:
+    """See ``METRICS``."""
     if len(case.shown) < 2:
         return float("nan")
     true = case.truth.once(amplitude)
@@ -79,6 +81,7 @@ def edge_strength(shot: Shot) -> float:
 
 
 def sharpness(case: Case) -> float:
+    """See ``METRICS``."""
     true = case.truth.once(edge_strength)
     return over_truth(edge_strength(case.shown), true)
 
