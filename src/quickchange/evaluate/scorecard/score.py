@@ -32,7 +32,7 @@ PROTOCOL = 1
 VARIANTS = ("full", "refresh", "refresh+withdraw", "recache")
 TRUTH = "truth"  # the row of a switch as the world draws it
 ABOUT_PROMPTS = ("prompt", "prompt_first")
-ABOUT_BOTH = ("garment_", "preserve", "identity", "psnr", "ssim")  # beginnings of names; judged in both garments
+ABOUT_BOTH = ("garment_", "preserve", "identity", "psnr", "ssim")  # beginnings of names; measured in both garments
 DRIFTING = ("garment_high", "garment_low", "preserve", "identity", "smoothness", "sharpness", "amplitude_ratio")
 PICTURED = 4  # seeds in contact sheets
 
@@ -194,7 +194,7 @@ class _Seed:
         self.rows.quality.setdefault(self.seed, {}).update(measured(_about(METRICS, prompts=True), case))
 
     def _drift(self, truth: Round, case: Case) -> None:
-        """A long stream in garment A, judged in windows spread evenly over it."""
+        """Measure a long stream in garment A, in windows spread evenly over it."""
         settings, clip = self.settings, truth.clip
         starts = np.linspace(0, settings.drift - settings.window, settings.windows).round().astype(int)
         self.rows.starts = [int(start) for start in starts]
