@@ -1,4 +1,4 @@
-"""Garment photos on the person: what is held against what, on a tiny studio."""
+"""Garment photos on the person, measured on a tiny studio."""
 
 from __future__ import annotations
 

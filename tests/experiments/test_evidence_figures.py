@@ -1,4 +1,4 @@
-"""Figures of the training evidence: truth is ideal, wrong clips are told from it, tables part kinds of run."""
+"""Figures of the evidence: truth is ideal, wrong clips are worse, and the tables name every run."""
 
 from __future__ import annotations
 

@@ -58,13 +58,13 @@ def attribute_right(attribute: str) -> Callable[[Case], float]:
 
 
 def garment_colour(case: Case) -> float:
-    """See ``METRICS``."""
+    """Mean palette error over sampled frames, CIEDE2000; nan where the truth has no palette."""
     errors = case.shown.once(colour_errors, case.truth)
     return float(np.mean(errors)) if errors else float("nan")
 
 
 def garment_high(case: Case) -> float:
-    """See ``METRICS``."""
+    """Share of sampled frames with the true kind of garment and a palette error of at most ``SAME_COLOUR``."""
     errors = case.shown.once(colour_errors, case.truth)
     if not errors:
         return float("nan")
@@ -87,7 +87,7 @@ def pattern_features(shot: Shot) -> tuple[Floats, Floats] | None:
 
 
 def garment_low(case: Case) -> float:
-    """See ``METRICS``."""
+    """Similarity of the worn pattern to the truth's, in [0, 1]: mean over amounts of detail and repetition."""
     true = case.truth.once(pattern_features)
     shown = pattern_features(case.shown)
     if true is None:

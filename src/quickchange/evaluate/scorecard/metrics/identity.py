@@ -99,7 +99,7 @@ def similarity(shot: Shot, reference: Shot) -> float:
 
 
 def identity(case: Case) -> float:
-    """See ``METRICS``."""
+    """Likeness of the heads to the reference's over that of the truth, at most 1; nan where the truth has none."""
     true = case.truth.once(similarity, case.reference)
     # Not even the truth shows the reference's head: a stream cannot be blamed, nor praised.
     if not true > 0:

@@ -43,7 +43,7 @@ def over_truth(shown: float, true: float) -> float:
 
 
 def amplitude_ratio(case: Case) -> float:
-    """See ``METRICS``."""
+    """``amplitude`` over the truth's; nan for fewer than two frames."""
     if len(case.shown) < 2:
         return float("nan")
     true = case.truth.once(amplitude)
@@ -51,7 +51,7 @@ def amplitude_ratio(case: Case) -> float:
 
 
 def smoothness(case: Case) -> float:
-    """See ``METRICS``."""
+    """1 - error of every frame against the one interpolated from its neighbours, over the picture's contrast; 0 or more."""
     shown = case.shown
     pictures = grey(shown)
     rows, columns = np.mgrid[: shown.frames.shape[1], : shown.frames.shape[2]].astype(np.float32)
@@ -81,7 +81,7 @@ def edge_strength(shot: Shot) -> float:
 
 
 def sharpness(case: Case) -> float:
-    """See ``METRICS``."""
+    """``edge_strength`` over the truth's."""
     true = case.truth.once(edge_strength)
     return over_truth(edge_strength(case.shown), true)
 

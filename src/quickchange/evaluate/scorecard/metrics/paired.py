@@ -22,7 +22,7 @@ def _tensors(case: Case) -> tuple[Tensor, Tensor]:
 
 
 def psnr(case: Case) -> float:
-    """See ``METRICS``."""
+    """Peak signal-to-noise ratio to the true frames, dB, at most ``SAME``."""
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     shown, truth = _tensors(case)
@@ -31,7 +31,7 @@ def psnr(case: Case) -> float:
 
 
 def ssim(case: Case) -> float:
-    """See ``METRICS``."""
+    """Structural similarity to the true frames, -1 to 1."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     found = structural_similarity_index_measure(*_tensors(case), data_range=1.0)

@@ -67,7 +67,7 @@ def region_kept(region: str) -> Callable[[Case], float]:
 
 
 def preserve(case: Case) -> float:
-    """See ``METRICS``."""
+    """Mean of ``region_kept`` over the regions that can be measured; nan where none can."""
     values = [region_kept(region)(case) for region in REGIONS]
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 

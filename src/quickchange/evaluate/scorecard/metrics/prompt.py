@@ -88,7 +88,7 @@ def _ranks(case: Case) -> tuple[float, Floats] | None:
 
 
 def prompt(case: Case) -> float:
-    """See ``METRICS``."""
+    """Share of the other prompts whose tracks are farther from the stream than the asked prompt's; ties count half."""
     found = _ranks(case)
     if found is None:
         return float("nan")
@@ -97,7 +97,7 @@ def prompt(case: Case) -> float:
 
 
 def prompt_first(case: Case) -> float:
-    """See ``METRICS``."""
+    """Whether the asked prompt's track is the nearest, 0 or 1."""
     found = _ranks(case)
     return float("nan") if found is None else float(found[0] < found[1].min())
 

@@ -60,7 +60,7 @@ def worn_colour(shot: Shot) -> Lab | None:
 
 
 def success(case: SwitchCase) -> float:
-    """See ``METRICS``."""
+    """Whether the first chunk wears the new colour: nearer to it than to the old, and within ``SAME_COLOUR``; 0 or 1."""
     found, old, new = worn_colour(case.after[: case.first_chunk]), worn_colour(case.old), worn_colour(case.new)
     if old is None or new is None:
         return float("nan")
@@ -71,7 +71,7 @@ def success(case: SwitchCase) -> float:
 
 
 def colour_error_after(case: SwitchCase) -> float:
-    """See ``METRICS``."""
+    """CIEDE2000 between the worn colour of the first chunk after the switch and the true new one."""
     found, new = worn_colour(case.after[: case.first_chunk]), worn_colour(case.new)
     if new is None:
         return float("nan")
@@ -94,7 +94,7 @@ def progress(case: SwitchCase) -> NDArray[np.float64] | None:
 
 
 def frames_to_change(case: SwitchCase) -> float:
-    """See ``METRICS``."""
+    """Number of the first frame after the switch with ``progress`` of ``CHANGED`` or more, from 1."""
     found = progress(case)
     if found is None:
         return float("nan")
@@ -123,17 +123,17 @@ def pose_step(case: SwitchCase) -> float:
 
 
 def pose_ratio(case: SwitchCase) -> float:
-    """See ``METRICS``."""
+    """``pose_jump`` over ``pose_step``; around 1 where the switch is not visible in the pose."""
     return pose_jump(case) / max(pose_step(case), 1e-6)
 
 
 def background_jump(case: SwitchCase) -> float:
-    """See ``METRICS``."""
+    """Mean L*a*b* distance of the background across the switch."""
     return background_change(case.before[-1:], case.after[:1])
 
 
 def flicker(case: SwitchCase) -> float:
-    """See ``METRICS``."""
+    """Mean L*a*b* step of the worn colour between neighbouring frames after the switch."""
     colours = [worn_colour(case.after[t : t + 1]) for t in range(len(case.after))]
     seen = [c for c in colours if c is not None]
     steps = [float(np.linalg.norm(np.subtract(a, b))) for a, b in pairwise(seen)]
