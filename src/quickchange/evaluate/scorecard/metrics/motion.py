@@ -51,7 +51,7 @@ def amplitude_ratio(case: Case) -> float:
 
 
 def smoothness(case: Case) -> float:
-    """1 - error of every frame against the one interpolated from its neighbours, over the picture's contrast; 0 or more."""
+    """1 - error of every frame against the one interpolated from its neighbours, over the contrast; 0 or more."""
     shown = case.shown
     pictures = grey(shown)
     rows, columns = np.mgrid[: shown.frames.shape[1], : shown.frames.shape[2]].astype(np.float32)

@@ -60,7 +60,7 @@ def worn_colour(shot: Shot) -> Lab | None:
 
 
 def success(case: SwitchCase) -> float:
-    """Whether the first chunk wears the new colour: nearer to it than to the old, and within ``SAME_COLOUR``; 0 or 1."""
+    """Whether the first chunk wears the new colour (nearer than the old one, within ``SAME_COLOUR``), 0 or 1."""
     found, old, new = worn_colour(case.after[: case.first_chunk]), worn_colour(case.old), worn_colour(case.new)
     if old is None or new is None:
         return float("nan")
