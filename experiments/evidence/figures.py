@@ -1,8 +1,8 @@
-"""Figures for comparing ways of training, from exact ground truth alone: no learned judge, so any size of picture does.
+"""Figures that compare ways of training with exact ground truth alone; no learned network, so any picture size works.
 
-A judged clip begins at the clip's reference, so its first frame has a known truth in every pixel; later frames may move
-otherwise than the truth, so they are compared by colours of regions and by amounts. Colour errors are CIEDE2000 (2 to 3
-just visible, above 25 another colour).
+A measured clip begins at the clip's reference, so every pixel of its first frame has a known truth. Later frames may
+move otherwise than the truth. They are compared by colours of regions and by amounts. Colour errors are CIEDE2000 (2 to
+3 just visible, above 25 another colour).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Summary = dict[str, dict[str, dict[str, float]]]
 
 
 def garment_region(clip: Clip, part: slice) -> Mask:
-    """Where the truth wears the garment in every frame of ``part``, and the reference its own; without its border."""
+    """The region bool[H, W] where truth (in every frame of ``part``) and reference wear a top, without its border."""
     worn = (clip.ids[part] == Label.UPPER).all(0) & (clip.reference_ids == Label.UPPER)
     return erode(np.asarray(worn), 1)
 
 
 def still_region(clip: Clip, part: slice) -> Mask:
-    """Where the truth shows the backdrop in every frame of ``part``; without its border."""
+    """The region bool[H, W] where the truth shows the backdrop in every frame of ``part``, without its border."""
     return erode(np.asarray((clip.ids[part] == Label.BACKGROUND).all(0)), 1)
 
 
@@ -55,13 +55,20 @@ def change(frames: Frames) -> float:
 
 
 def clip_figures(clip: Clip, made: Frames) -> Row | None:
-    """How well a made clip u8 [T, H, W, 3] shows what its conditions ask for; None where the garment is hardly seen.
+    """How well a made clip shows what its conditions ask for.
 
     * ``garment``: colour error of the worn region to the true garment, over all frames. Lower is better.
-    * ``worn``: 1 where that is nearer to the target than to the reference's own garment.
+    * ``worn``: 1 where that colour is nearer to the target than to the reference's own garment.
     * ``pattern``: PSNR of the garment's region in the first frame, dB. Higher is better.
     * ``kept``: PSNR of everything that is not garment in the first frame, dB. Higher is better.
     * ``change``: difference between neighbouring frames in units of the truth's; flicker counts; best near 1.
+
+    Args:
+        clip: its truth.
+        made: u8[T, H, W, 3].
+
+    Returns:
+        None where the garment is hardly visible.
     """
     part = slice(0, len(made))
     region = garment_region(clip, part)
@@ -82,12 +89,21 @@ def clip_figures(clip: Clip, made: Frames) -> Row | None:
 
 
 def stream_figures(clip: Clip, made: Frames, ends: Sequence[int]) -> list[Row] | None:
-    """How a stream holds up: one row per chunk, whose frames end before ``ends``; None as in ``clip_figures``.
+    """How well a stream holds up, chunk by chunk.
 
-    * ``garment``: as in ``clip_figures``. ``backdrop``: colour error of the region that shows only wall in the truth.
+    * ``garment``: as in ``clip_figures``.
+    * ``backdrop``: colour error of the region that shows only wall in the truth.
     * ``grain``: mean distance of that region's pixels from its own mean colour beyond the truth's, L*a*b*; dirt.
     * ``detail``: sharpness in units of the truth's; best near 1.
     * ``change``: as in ``clip_figures``.
+
+    Args:
+        clip: its truth.
+        made: u8[T, H, W, 3].
+        ends: the frame before which each chunk ends.
+
+    Returns:
+        One row per chunk; None as in ``clip_figures``.
     """
     whole = slice(0, ends[-1])
     region, wall = garment_region(clip, whole), still_region(clip, whole)
@@ -116,14 +132,14 @@ def _spread(frames: Frames, mask: Mask) -> float:
 
 
 def columns_of(rows: Sequence[Mapping[str, float] | None]) -> dict[str, NDArray[np.float64]]:
-    """Rows per held-out seed as columns, nan for seeds that could not be judged.
+    """Rows per held-out seed as columns, nan for seeds without figures.
 
     Raises:
-        ValueError: no seed could be judged.
+        ValueError: no seed has figures.
     """
     names = next((list(row) for row in rows if row is not None), None)
     if names is None:
-        raise ValueError("no held-out seed shows enough of the garment; judge more seeds")
+        raise ValueError("no held-out seed shows enough of the garment; measure more seeds")
     return {name: np.array([np.nan if row is None else row[name] for row in rows]) for name in names}
 
 
@@ -143,9 +159,13 @@ def summarise(runs: Mapping[str, Sequence[Columns]]) -> Summary:
 
 
 def as_markdown(summary: Summary, chunks: Sequence[int]) -> str:
-    """A table of the clips that teachers make, then one per figure of streams, after each of ``chunks``.
+    """A table of the clips that teachers make, then one per figure of streams.
 
     Streams are runs that have figures named ``chunk-N.figure``.
+
+    Args:
+        summary: of ``summarise``.
+        chunks: numbers N that are shown.
     """
     streams = {name: run for name, run in summary.items() if f"chunk-{chunks[0]}.{STREAM_FIGURES[0]}" in run}
     teachers = {name: run for name, run in summary.items() if name not in streams}

@@ -1,6 +1,6 @@
-"""Measure how well rewards follow true error, on degraded frames of held-out seeds.
+r"""Measure how well rewards follow true error, on degraded frames of held-out seeds.
 
-    python -m experiments.quality_reward.measure --record benchmarks/rewards-quality.json \\
+    python -m experiments.quality_reward.measure --record benchmarks/rewards-quality.json \
         --plot docs/rewards-quality.png
 
 The frames have a known truth: synthetic degradations, codec round trips, and chunks generated from the true past in 4,
@@ -46,16 +46,17 @@ from quickchange.train.rewards import DetailReward, QualityReward, Reward
 from quickchange.world import Clip, Renderer, render_clip, sample_spec
 
 log = logging.getLogger("measure")
+FRAMES, FPS = 33, 24  # of clips, as in training data
 TIMES = (2, 10, 18, 26, 32)
 STEPS = (4, 2, 1)
 BATCH = 8
 
 
 def render(seeds: Sequence[int], width: int, height: int) -> list[Clip]:
-    """Render clips as the training data has them: 33 frames at 24 per second."""
+    """Render clips with the length and rate of training data."""
     renderer = Renderer(width, height, supersampling=2.0)
     bar = tqdm(seeds, desc="render held-out clips", unit="clip")
-    return [render_clip(renderer, sample_spec(seed, "easy"), frames=33, fps=24) for seed in bar]
+    return [render_clip(renderer, sample_spec(seed, "easy"), frames=FRAMES, fps=FPS) for seed in bar]
 
 
 def make_frames(clips: list[Clip], components: Components, chunks: int) -> tuple[list[DegradedFrames], DegradedFrames]:
@@ -137,7 +138,7 @@ def main() -> None:
         "model": {"name": args.model.name, "weights": weights_digest(args.model / "transformer")},
         "quality_weights": weights_digest(args.weights),
         "settings": {
-            "seeds": seeds, "difficulty": "easy", "frames": 33, "size": [stream.width, stream.height],
+            "seeds": seeds, "difficulty": "easy", "frames": FRAMES, "size": [stream.width, stream.height],
             "frame_times": list(TIMES), "stream_chunks": args.chunks, "scored_frames": len(error),
             "intervals": "95 %, clips resampled", "correlation": "Spearman of score and minus true error",
         },

@@ -1,4 +1,4 @@
-"""Measures on painted frames whose right answer is known, and what all benchmarks share."""
+"""Measures on painted frames with a known right answer, and the shared protocol."""
 
 from __future__ import annotations
 

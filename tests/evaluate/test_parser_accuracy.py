@@ -1,4 +1,4 @@
-"""The accuracy's measures on readings whose right answer is known, and the shipped parser on a held-out clip."""
+"""Accuracy measures on readings with a known right answer, and the bundled parser on a held-out clip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Garment photos on the person: what is held against what, on a tiny studio."""
+"""Garment photos on the person, measured on a tiny studio."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 import tiny
 from quickchange.errors import InputError
-from quickchange.evaluate.photos import NOTHING_WORN, Garment, PhotoResult, judge, photo_paths, prepare, run, table
+from quickchange.evaluate.photos import NOTHING_WORN, Garment, PhotoResult, photo_paths, prepare, run, score, table
 from quickchange.evaluate.scorecard.metrics.base import Shot
 from quickchange.parsing.reading import ATTRIBUTES, LABELS, Reading
 
@@ -55,7 +55,7 @@ def test_worn_as_shown_is_ideal_and_the_other_photo_is_not(folder: Path) -> None
     worn = np.full((6, tiny.HEIGHT, tiny.WIDTH, 3), 255, np.uint8)
     worn[:, 2:14, 4:20] = (200, 30, 40)
     shot = Shot(worn, reading(worn))
-    right, wrong = judge(red, [red, blue], shot, 1), judge(blue, [red, blue], shot, 1)
+    right, wrong = score(red, [red, blue], shot, 1), score(blue, [red, blue], shot, 1)
     assert right.colour < 3
     assert (right.nearest, wrong.nearest) == (1, 0)
     assert wrong.colour > 30
@@ -65,7 +65,7 @@ def test_worn_as_shown_is_ideal_and_the_other_photo_is_not(folder: Path) -> None
 def test_one_photo_alone_has_no_others_to_be_nearer_than(folder: Path) -> None:
     red, _ = garments(folder)
     worn = np.full((4, tiny.HEIGHT, tiny.WIDTH, 3), 200, np.uint8)
-    assert np.isnan(judge(red, [red], Shot(worn, reading(worn)), 1).nearest)
+    assert np.isnan(score(red, [red], Shot(worn, reading(worn)), 1).nearest)
 
 
 def test_a_white_garment_is_seen(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_white_garment_is_seen(tmp_path: Path) -> None:
 def test_a_frame_without_a_garment_is_the_worst(folder: Path) -> None:
     red, blue = garments(folder)
     bare = np.zeros((4, tiny.HEIGHT, tiny.WIDTH, 3), np.uint8)
-    found = judge(red, [red, blue], Shot(bare, reading(bare, worn=False)), 1)
+    found = score(red, [red, blue], Shot(bare, reading(bare, worn=False)), 1)
     assert (found.colour, found.nearest, found.detail) == (NOTHING_WORN, 0, 0)
 
 

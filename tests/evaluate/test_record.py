@@ -1,4 +1,4 @@
-"""What a record says of its making."""
+"""How a record says how it was made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of the training evidence: truth is ideal, wrong clips are told from it, tables part kinds of run."""
+"""Figures of the evidence: truth is ideal, wrong clips are worse, and the tables name every run."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_garment_that_is_hardly_seen_is_not_judged(clip: Clip) -> None:
     assert stream_figures(hidden, clip.frames, ENDS) is None
     columns = columns_of([None, {"garment": 2.0}])
     assert math.isnan(columns["garment"][0])
-    with pytest.raises(ValueError, match="judge more seeds"):
+    with pytest.raises(ValueError, match="measure more seeds"):
         columns_of([None, None])
 
 

@@ -1,4 +1,4 @@
-"""The parser: forms, decoding against a slow version, disk, learning, and what the shipped one can do."""
+"""The parser: shapes, decoding against a slow version, disk, learning, and the bundled weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The class lists against the world, and the form of a reading."""
+"""The class lists against the world, and the shape of a reading."""
 
 from __future__ import annotations
 

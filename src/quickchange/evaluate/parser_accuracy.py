@@ -1,10 +1,11 @@
-"""How well the parser reads: on rendered frames of held-out seeds, and on the same frames after the codec.
+"""How well the parser reads frames of held-out seeds: as rendered, and after the codec.
 
-Protocol (version 1). For every seed an "easy" clip of 33 frames is rendered; every fourth frame is read, once as
-rendered, once after encoding and decoding the whole clip with the bundled model's codec. Per seed, then averaged over
-seeds with bootstrap 95 % intervals:
+Protocol (version 1). For every seed an "easy" clip of 33 frames is rendered. Every fourth frame is read twice: as
+rendered, and after the bundled model's codec has encoded and decoded the whole clip. Figures are per seed, then
+averaged over seeds with bootstrap 95 % intervals:
 
-* ``iou``: of each label, its pixels in all frames of the seed together, |A and B| / |A or B|, in [0, 1]; 1 is best.
+* ``iou``: of each label, over its pixels in all frames of the seed together, |A and B| / |A or B|, in [0, 1]; 1 is
+best.
   Seeds that neither show nor read the label do not count.
 * ``pck``: share of truly visible keypoints that are read at most 0.1 torso heights away (the middle of the shoulders to
   the middle of the hips, about 4.5 pixels at 96x128); ``pck_silhouette``: 0.1 silhouette heights; 1 is best.
@@ -41,7 +42,7 @@ Scores = dict[str, dict[str, float]]
 
 
 def recoded(frames: NDArray[np.uint8], codec: Codec) -> NDArray[np.uint8]:
-    """``1 + 4 n`` frames uint8 [T, H, W, 3] after the codec."""
+    """Encode and decode frames u8[1 + 4 n, H, W, 3]."""
     x = torch.from_numpy(np.ascontiguousarray(frames.transpose(3, 0, 1, 2))).float().div(127.5).sub(1)[None]
     with torch.no_grad():
         y = codec.decode(codec.encode(x), codec.new_state())[0]
@@ -49,7 +50,7 @@ def recoded(frames: NDArray[np.uint8], codec: Codec) -> NDArray[np.uint8]:
 
 
 def label_iou(read: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str, float]:
-    """Of every label in either of two id maps."""
+    """IoU, in [0, 1], of every label that occurs in either of two id maps u8[T, H, W]."""
     found = {}
     for index, name in enumerate(LABELS):
         a, b = read == index, truth == index
@@ -60,8 +61,11 @@ def label_iou(read: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str, fl
 
 
 def keypoint_scores(read: Reading, truth: Reading) -> Scores:
-    """``pck``, ``pck_silhouette`` and ``distance`` of visible keypoints and ``visible`` of all, each by keypoint and
-    over ``all`` of them."""
+    """``pck``, ``pck_silhouette`` and ``distance`` of visible keypoints, and ``visible`` of all.
+
+    Returns:
+        By measure, one figure per keypoint and one for ``all``.
+    """
     seen = truth.keypoints[..., 2] > 0.5
     distance = np.linalg.norm(read.keypoints[..., :2] - truth.keypoints[..., :2], axis=2)
     middle = truth.keypoints[:, 5:13, :2]  # left and right in turn: shoulders, elbows, wrists, hips
@@ -97,13 +101,13 @@ def score(read: Reading, truth: Reading) -> Scores:
 
 
 def mean_interval(values: Sequence[float]) -> dict[str, float]:
-    """Mean, bootstrap 95 % interval of it, and the number of seeds."""
+    """Mean with its bootstrap 95 % interval, and the number of seeds, as plain data."""
     mean, low, high = (round(value, 4) for value in bootstrap(values, "mean"))
     return {"mean": mean, "low": low, "high": high, "n": len(values)}
 
 
 def summarise(results: Sequence[Scores]) -> dict[str, dict[str, dict[str, float]]]:
-    """Scores of many seeds -> ``{measure: {name: {mean, low, high, n}}}``."""
+    """Summarise the scores of many seeds as ``{measure: {name: {mean, low, high, n}}}``."""
     table: dict[str, dict[str, dict[str, float]]] = {}
     for measure in results[0]:
         names = list(dict.fromkeys(n for result in results for n in result[measure]))
@@ -115,7 +119,7 @@ def summarise(results: Sequence[Scores]) -> dict[str, dict[str, dict[str, float]
 
 
 def clips(seeds: Sequence[int], width: int, height: int) -> Iterator[Clip]:
-    """The protocol's clips."""
+    """Render the protocol's clips."""
     renderer = Renderer(width, height)
     for seed in seeds:
         yield render_clip(renderer, sample_spec(seed, "easy"), frames=LENGTH, fps=24)
@@ -124,10 +128,18 @@ def clips(seeds: Sequence[int], width: int, height: int) -> Iterator[Clip]:
 def measure(
     parser: PersonParser, codec: Codec, out: Path, count: int = 64, width: int = 96, height: int = 128
 ) -> dict[str, object]:
-    """Runs the protocol on ``count`` held-out seeds; writes ``accuracy.json`` and ``overlays.png`` into ``out``.
+    """Run the protocol and write ``accuracy.json`` and ``overlays.png``.
+
+    Args:
+        parser: to measure.
+        codec: whose output is read too.
+        out: folder.
+        count: held-out seeds.
+        width: of the frames, pixels.
+        height: of the frames, pixels.
 
     Returns:
-        What is in ``accuracy.json``.
+        The content of ``accuracy.json``.
     """
     out.mkdir(parents=True, exist_ok=True)
     seeds = held_out_seeds(count)
@@ -161,7 +173,7 @@ def _row(parser: PersonParser, versions: dict[str, NDArray[np.uint8]], truth: Re
 
 
 def table(record: dict[str, object]) -> str:
-    """The most important figures, as Markdown."""
+    """The most important figures as Markdown."""
     lines = ["| | rendered | after the codec |", "|---|---|---|"]
     first, second = record["rendered"], record["codec"]
     if not isinstance(first, dict) or not isinstance(second, dict):

@@ -1,15 +1,16 @@
-"""How much of real garment photos arrives on the person: colours and pattern, apart from the scorecard.
+"""How well real garment photos arrive on a generated person: colours and pattern. Separate from the scorecard.
 
-Nothing here was seen in training: the world's garments are rendered, these are photographed on beds and floors. There
-is no ground truth of a photo worn by a generated person, so what is worn is held against the cut-out that the model was
-shown, at the model's own resolution. Protocol (version 1): for every photo, ``people`` held-out people each wear their
-clip's garment for two chunks, switch live to the photo, and are judged in the two chunks after it.
+No model has seen these in training: the world's garments are rendered, these are photographed on beds and floors. No
+ground truth shows a photographed garment on a generated person. The worn garment is therefore compared with the cut-out
+that the model was given, at the model's own resolution. Protocol (version 1): for every photo, ``people`` held-out
+people each wear their clip's garment for two chunks and switch live to the photo. The two chunks after that are
+measured:
 
 * ``colour``: CIEDE2000 between the three dominant colours of the cut-out and those of the worn region, each to its
-  nearest, both directions; mean over frames. Light and shade on the person are in it. Lower is better.
-* ``nearest``: whether the worn palette is nearer to this photo's than to every other photo's; share of people. Says
-  nothing where there is one photo only.
-* ``detail``: what the amounts of detail (regions.py) of cut-out and worn region share, 0 to 1. Higher is better.
+  nearest, in both directions; mean over frames. Light and shade on the person count as error. Lower is better.
+* ``nearest``: whether the worn palette is nearer to this photo's than to every other photo's; share of people. nan
+  where there is only one photo.
+* ``detail``: the overlap of the amounts of detail (regions.py) in cut-out and worn region, 0 to 1. Higher is better.
 """
 
 from __future__ import annotations
@@ -45,7 +46,15 @@ DARK = 128  # below which a pixel is not canvas: at least half covered by black
 
 @dataclass(frozen=True)
 class PhotoResult:
-    """One photo on one person; see the module header. ``nearest`` is 0 or 1."""
+    """One photo on one person.
+
+    Attributes:
+        photo: its name.
+        seed: of the person.
+        colour: CIEDE2000, see the module header.
+        nearest: 0 or 1; nan where there is only one photo.
+        detail: 0 to 1.
+    """
 
     photo: str
     seed: int
@@ -56,7 +65,14 @@ class PhotoResult:
 
 @dataclass(frozen=True, eq=False)
 class Garment:
-    """A photo as the model is shown it."""
+    """A photo in the form that the model is given.
+
+    Attributes:
+        name: of the file, without its ending.
+        shown: u8[H, W, 3], the cut-out on the canvas.
+        colours: its palette.
+        amounts: f32, its amounts of detail, see ``regions.detail``.
+    """
 
     name: str
     shown: NDArray[np.uint8]
@@ -65,10 +81,14 @@ class Garment:
 
 
 def photo_paths(folder: Path, prefixes: Sequence[str] = ()) -> list[Path]:
-    """The pictures of a folder by name, only those that begin with one of ``prefixes`` if any are given.
+    """The pictures of a folder, sorted by name.
+
+    Args:
+        folder: of photos.
+        prefixes: keep only names that begin with one of these; all for none.
 
     Raises:
-        InputError: there is none.
+        InputError: no picture is left.
     """
     found = sorted(p for p in folder.glob("*") if p.suffix.lower() in ENDINGS) if folder.is_dir() else []
     chosen = [p for p in found if not prefixes or p.name.startswith(tuple(prefixes))]
@@ -78,12 +98,16 @@ def photo_paths(folder: Path, prefixes: Sequence[str] = ()) -> list[Path]:
 
 
 def cloth(picture: NDArray[np.uint8]) -> Mask:
-    """Where something dark lies on a white canvas, u8 [H, W, 3] -> bool [H, W]."""
+    """The mask bool[H, W] where something dark lies on a white canvas u8[H, W, 3]."""
     return np.asarray((picture < DARK).any(2))
 
 
 def prepare(studio: Studio, path: Path) -> Garment:
-    """Cuts a photo out and fits it, as ``Session.wear`` does. InputError where it cannot be read or nothing is left."""
+    """Cut a photo out and place it on the canvas, as ``Session.wear`` does.
+
+    Raises:
+        InputError: the photo cannot be read, or nothing is left of it.
+    """
     rgb, alpha = cut_out(load_image(path))
     shown = studio.place_garment(rgb, alpha)
     # The same cut-out in black: where the garment is, however white it may be.
@@ -93,8 +117,15 @@ def prepare(studio: Studio, path: Path) -> Garment:
     return Garment(path.stem, shown, palette(lab[region]), detail(lab, region))
 
 
-def judge(garment: Garment, others: Sequence[Garment], shot: Shot, seed: int) -> PhotoResult:
-    """Scores the frames after the switch."""
+def score(garment: Garment, others: Sequence[Garment], shot: Shot, seed: int) -> PhotoResult:
+    """Measure the frames after the switch.
+
+    Args:
+        garment: the photo that is worn.
+        others: all photos.
+        shot: frames after the switch and their reading.
+        seed: of the person.
+    """
     worn = worn_palette(shot)
     if worn is None:
         return PhotoResult(garment.name, seed, NOTHING_WORN, 0.0, 0.0)
@@ -107,7 +138,7 @@ def judge(garment: Garment, others: Sequence[Garment], shot: Shot, seed: int) ->
 
 
 def stream_photo(studio: Studio, clip: Clip, garment: Garment) -> Frames:
-    """Frames after a live switch from the clip's garment to the photo."""
+    """Frames u8[T, H, W, 3] after a live switch from the clip's garment to the photo."""
     prompt, seed = clip.prompt.dynamic, clip.spec.seed
     with studio.open(clip.reference, clip.garment, prompt, seed, cutout=False) as session:
         for _ in range(BEFORE):
@@ -119,10 +150,20 @@ def stream_photo(studio: Studio, clip: Clip, garment: Garment) -> Frames:
 def run(
     studio: Studio, read: Reader, photos: Sequence[Path], out: Path, about: Mapping[str, Any], people: int = 4
 ) -> str:
-    """Runs the protocol; writes ``photos.json``, ``photos.md`` and ``photos.png`` into ``out``; returns the table.
+    """Run the protocol and write ``photos.json``, ``photos.md`` and ``photos.png``.
 
-    ``about`` is what the record says of how it was made (provenance.py).
     The picture has a column per photo: the cut-out, then the last frame of every person.
+
+    Args:
+        studio: with the model.
+        read: the parser's reader.
+        photos: paths.
+        out: folder; made where it is missing.
+        about: how the record was made, see ``record.provenance``.
+        people: held-out people per photo.
+
+    Returns:
+        The table.
     """
     out.mkdir(parents=True, exist_ok=True)
     garments = [prepare(studio, path) for path in tqdm(photos, desc="cut out", unit="photo")]
@@ -134,7 +175,7 @@ def run(
         column = [garment.shown]
         for clip in clips:
             frames = stream_photo(studio, clip, garment)
-            results.append(judge(garment, garments, Shot(frames, read(frames)), clip.spec.seed))
+            results.append(score(garment, garments, Shot(frames, read(frames)), clip.spec.seed))
             column.append(frames[-1])
         columns.append(np.concatenate(column))
     record = {**about, "protocol": PROTOCOL, "seeds": seeds, "results": [asdict(result) for result in results]}
@@ -146,8 +187,11 @@ def run(
 
 
 def table(results: Sequence[PhotoResult]) -> str:
-    """One line per kind of photo (the name up to its last dash), one for all; means with 95 % intervals over photos,
-    each of which counts with the mean of its people."""
+    """A Markdown table with one line per kind of photo and one for all.
+
+    The kind is the name up to its last dash. Figures are means over photos with 95 % intervals. A photo counts with the
+    mean over its people.
+    """
     kinds = sorted({result.photo.rpartition("-")[0] or result.photo for result in results})
     lines = ["| photos | n | colour | nearest | detail |", "|---|---|---|---|---|"]
     for kind in [*kinds, "all"]:

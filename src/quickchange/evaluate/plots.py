@@ -65,11 +65,12 @@ def drift_plot(card: dict[str, Any]) -> bytes:
 
 
 def attention_plot(record: Mapping[str, Any]) -> bytes:
-    """Where attention rests before and after a switch, stacked; history lowest, with its interval and the share that it
-    would have if every token got the same.
+    """Stacked shares of attention before and after a switch.
+
+    History is lowest, with its interval and with the share that it would have if every token got the same.
 
     Args:
-        record: what ``attention_record`` gives.
+        record: of ``attention_record``.
     """
     order = ("history", "garment", "reference", "itself")
     colours = dict(zip(order, ("#b08d2c", "#c0563b", "#2a6f97", "#cccccc"), strict=True))
@@ -103,10 +104,13 @@ def attention_plot(record: Mapping[str, Any]) -> bytes:
 
 
 def strips_picture(strips: Sequence[tuple[str, Frames]], titles: Mapping[int, str], columns: int = 10) -> bytes:
-    """Rows of ``columns`` frames, u8[H,W,3] and of one size, below each other, as JPEG.
+    """Draw strips of frames below each other, as JPEG.
 
     Args:
-        strips: name, written at the left, and row. titles: by column, written above it.
+        strips: (name, strip) pairs. A strip is u8[H, W, 3] with ``columns`` frames side by side; its name stands at the
+            left.
+        titles: by column, written above it.
+        columns: frames in a strip.
     """
     margin, top = 110, 20
     height, width = strips[0][1].shape[:2]
@@ -124,7 +128,7 @@ def strips_picture(strips: Sequence[tuple[str, Frames]], titles: Mapping[int, st
 
 
 def picture_png(picture: Frames) -> bytes:
-    """u8[H,W,3] as PNG."""
+    """Encode u8[H, W, 3] as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -16,7 +16,7 @@ FIRST_SEED = 100_000
 
 
 def held_out_seeds(count: int, first: int = FIRST_SEED) -> list[int]:
-    """The first ``count`` held-out seeds from ``first`` on."""
+    """The first ``count`` held-out seeds, from ``first`` on."""
     return list(islice((seed for seed in range(first, first + 1000 * count) if held_out(seed)), count))
 
 
@@ -28,9 +28,11 @@ def segment_length(studio: Studio, chunks: int) -> int:
 def stream_switch(
     studio: Studio, clip: Clip, variant: str, before: int = CHUNKS_BEFORE, after: int = CHUNKS_AFTER
 ) -> tuple[Frames, Frames]:
-    """Frames u8[T,H,W,3] of ``before`` chunks in the clip's garment A and of ``after`` chunks since a live switch to B.
+    """Stream ``before`` chunks in the clip's garment A and ``after`` chunks since a live switch to B.
 
-    Both parts are as long as chunks of a new segment: variants that open none would have some frames more.
+    Returns:
+        Frames u8[T, H, W, 3] of both parts. Both are as long as chunks of a new segment, because variants that open
+        none would have some frames more.
 
     Raises:
         ValueError: the clip was rendered without garment B.

@@ -1,4 +1,4 @@
-"""What a benchmark's record says about how it was made, so that a figure can be traced and made again."""
+"""How a benchmark's record was made, so that its figures can be traced and repeated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def provenance(studio: Studio, model: Path) -> dict[str, Any]:
     """Date (UTC), code and weights, stream settings and machine, as plain data.
 
     Args:
-        model: the directory that the studio was loaded from; recorded by name and by its transformer's weights.
+        studio: with the model.
+        model: the directory that the studio was loaded from. Its name and its transformer's weights are recorded.
     """
     return {
         "date": datetime.now(UTC).date().isoformat(),
@@ -38,7 +39,10 @@ def provenance(studio: Studio, model: Path) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Short hash of the checkout that this code is, "-dirty" where tracked files differ from it; None elsewhere."""
+    """Short hash of the checkout that this code lies in; None where it lies in none.
+
+    "-dirty" follows where tracked files differ from the commit.
+    """
     if not (ROOT / ".git").exists():
         return None
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]

@@ -1,1 +1,1 @@
-"""The instrument that reads people in frames."""
+"""The person parser: labels, keypoints and garment attributes of frames."""

@@ -1,7 +1,7 @@
-"""What happens to rendered frames before the parser sees them, so that it can read generated ones: they are soft,
-grainy, blocky, off in colour, and sit elsewhere in the picture.
+"""Augmentations of rendered frames that train the parser to read generated ones.
 
-All take frames_BCHW float in [-1, 1] and draw from ``generator`` alone.
+Generated frames are soft, grainy, blocky, off in colour, and place the person elsewhere in the picture. All functions
+take frames_BCHW, float in [-1, 1], and draw from ``generator`` alone.
 """
 
 from __future__ import annotations
@@ -24,10 +24,19 @@ def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.G
 def move(
     frames_BCHW: Tensor, ids_BHW: Tensor, keypoints_BK3: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mirrors half of the pictures, scales them by 0.9 to 1.15 and shifts them by up to 6 % of their size.
+    """Mirror half of the pictures, scale them by 0.9 to 1.15 and shift them by up to 6 % of their size.
 
-    What comes in from outside continues the border. Keypoints (x, y in pixels, visibility) move along, change sides in
-    mirrored pictures, and get visibility 0 where they leave the picture.
+    The border is continued outwards. Keypoints (x, y in pixels, visibility) move along, change sides in mirrored
+    pictures, and get visibility 0 where they leave the picture.
+
+    Args:
+        frames_BCHW: float in [-1, 1].
+        ids_BHW: label ids.
+        keypoints_BK3: float.
+        generator: draws.
+
+    Returns:
+        The three, changed alike.
     """
     b, _, height, width = frames_BCHW.shape
     mirrored = torch.rand(b, generator=generator) < 0.5
@@ -49,7 +58,7 @@ def move(
 
 
 def recolour(frames_BCHW: Tensor, generator: torch.Generator) -> Tensor:
-    """Mixes colour channels a little, changes contrast by up to a quarter and shifts every channel."""
+    """Mix colour channels a little, change contrast by up to a quarter and shift every channel."""
     b = len(frames_BCHW)
     mix = torch.eye(3) + 0.06 * torch.randn(b, 3, 3, generator=generator)
     mix = mix * _uniform((b, 1, 1), 0.75, 1.2, generator)
@@ -58,22 +67,24 @@ def recolour(frames_BCHW: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def soften(frames_BCHW: Tensor) -> Tensor:
-    """Half the resolution and back."""
+    """Halve the resolution and restore the size."""
     small = F.avg_pool2d(frames_BCHW, 2)
     return F.interpolate(small, size=frames_BCHW.shape[2:], mode="bilinear", align_corners=False)
 
 
 def smear(frames_BCHW: Tensor) -> Tensor:
-    """A binomial blur of 5x5 pixels."""
+    """Blur with a binomial kernel of 5x5 pixels."""
     line = frames_BCHW.new_tensor([1, 4, 6, 4, 1]) / 16
     kernel = (line[:, None] * line).expand(3, 1, 5, 5)
     return F.conv2d(F.pad(frames_BCHW, (2, 2, 2, 2), mode="replicate"), kernel, groups=3)
 
 
 def quantise(frames_BCHW: Tensor, step: Tensor) -> Tensor:
-    """Rounds the cosine coefficients of 8x8 blocks to multiples of ``step`` [B] that grow with frequency, as JPEG does.
+    """Round the cosine coefficients of 8x8 blocks to multiples of ``step``, as JPEG does.
 
-    Height and width are multiples of 8.
+    Args:
+        frames_BCHW: height and width are multiples of 8.
+        step: [B]. Steps grow with frequency.
     """
     b, c, height, width = frames_BCHW.shape
     index = torch.arange(BLOCK, dtype=torch.float32)
@@ -89,7 +100,10 @@ def quantise(frames_BCHW: Tensor, step: Tensor) -> Tensor:
 
 
 def disturb(frames_BCHW: Tensor, generator: torch.Generator) -> Tensor:
-    """Other colours for all; a third softened or smeared; a quarter in blocks; grain of random strength for all."""
+    """Change the colours of all pictures, soften or smear a third, quantise a quarter, and add grain to all.
+
+    The strength of the grain is random.
+    """
     x = recolour(frames_BCHW, generator)
     chance = torch.rand(3, len(x), generator=generator).to(x.device)
     for effect, share in ((soften, chance[0] < 0.2), (smear, chance[1] < 0.15)):

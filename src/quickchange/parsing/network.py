@@ -1,9 +1,9 @@
 """The parser: a small convolutional network that reads labels, keypoints and garment attributes off single frames.
 
-It is the judge where no ground truth exists: on generated frames. A U-Net over pixels folded 2x2: residual blocks on
-the way down to a sixteenth of the size, sums with what was seen there on the way up. Labels come out at full size;
-keypoints as heatmaps of a quarter of the size, read by a soft-argmax around the peak; attributes from features averaged
-over where the network itself sees the upper garment, and over the whole picture.
+It measures generated frames, which have no ground truth. A U-Net over pixels folded 2x2 has residual blocks on the way
+down to a sixteenth of the size and skip connections on the way up. Labels have full size. Keypoints are heatmaps of a
+quarter of the size, read by a soft-argmax around the peak. Attributes come from features averaged over the network's
+own upper-garment label, and over the whole picture.
 
 Shapes: frames_BCHW float in [-1, 1], H and W multiples of 16.
 """
@@ -36,9 +36,11 @@ UPPER = LABELS.index("upper")
 
 @dataclass(frozen=True, slots=True)
 class ParserConfig:
-    """Attributes:
-    widths: channels at a half, a quarter, an eighth and a sixteenth of the picture's size.
-    attribute_width: channels that attributes are decided from.
+    """Sizes of the network.
+
+    Attributes:
+        widths: channels at a half, a quarter, an eighth and a sixteenth of the picture's size.
+        attribute_width: channels that attributes are decided from.
     """
 
     widths: tuple[int, int, int, int] = (16, 40, 96, 160)
@@ -53,8 +55,14 @@ class ParserConfig:
 
 @dataclass(frozen=True, eq=False)
 class ParserOutput:
-    """labels [B, 8, H, W] logits; places [B, 17, H / 4, W / 4] logits of where a keypoint is; visible [B, 17] logits;
-    attributes: logits [B, classes] by name."""
+    """Logits of everything.
+
+    Attributes:
+        labels: [B, 8, H, W].
+        places: [B, 17, H / 4, W / 4], where each keypoint is.
+        visible: [B, 17].
+        attributes: [B, classes] by name.
+    """
 
     labels: Tensor
     places: Tensor
@@ -67,7 +75,7 @@ def _convolution(narrow: int, wide: int, stride: int = 1) -> nn.Sequential:
 
 
 class Residual(nn.Module):
-    """Two convolutions beside the identity."""
+    """Two convolutions and a skip connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -75,11 +83,12 @@ class Residual(nn.Module):
         self.second = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, width, H, W] to the same shape."""
         return F.relu(x + self.second(self.first(x)))
 
 
 class PersonParser(nn.Module):
-    """See the module header."""
+    """The parser network; see the module header."""
 
     def __init__(self, config: ParserConfig | None = None) -> None:
         super().__init__()
@@ -100,7 +109,7 @@ class PersonParser(nn.Module):
         )
 
     def forward(self, frames_BCHW: Tensor) -> ParserOutput:
-        """Logits of everything.
+        """Compute logits of everything.
 
         Raises:
             ValueError: not RGB, or a size that is no multiple of 16.
@@ -118,7 +127,7 @@ class PersonParser(nn.Module):
             rough = F.interpolate(self.up[level](merged[-1]), scale_factor=2.0, mode="nearest")
             merged.append(self.merge[level](seen[level] + rough))
         labels = F.pixel_shuffle(self.labels(merged[-1]), 2)
-        # The garment's place decides where to look, but the attributes shall not pull the labels about.
+        # Attributes are pooled where the garment is. Detached, so that their loss does not change the labels.
         worn = F.avg_pool2d(labels.detach().float().softmax(1)[:, UPPER : UPPER + 1], 4)
         return ParserOutput(labels, *self._points(merged[2]), self._attributes(seen[-1], merged, worn))
 
@@ -128,8 +137,11 @@ class PersonParser(nn.Module):
         return places, (where * visible.flatten(2)).sum(2)
 
     def _attributes(self, deepest: Tensor, merged: list[Tensor], worn_B1HW: Tensor) -> dict[str, Tensor]:
-        """From features at a quarter and an eighth of the size, averaged over the garment, their greatest values there,
-        and averages over the whole."""
+        """Logits of the attributes, by name.
+
+        Pooled are features at a quarter and an eighth of the size averaged over the garment, their greatest values
+        there, and averages over the whole picture.
+        """
         fine = self.look(merged[3]).float()
         worn = worn_B1HW.clamp_min(1e-4)
         coarse_worn = F.avg_pool2d(worn, 2)
@@ -142,7 +154,11 @@ class PersonParser(nn.Module):
 
     @torch.no_grad()
     def read(self, frames: NDArray[np.uint8], batch: int = 32) -> Reading:
-        """Reads frames uint8 [T, H, W, 3], ``batch`` at a time; the network is put into evaluation mode.
+        """Read frames; this puts the network into evaluation mode.
+
+        Args:
+            frames: u8[T, H, W, 3].
+            batch: frames per pass.
 
         Raises:
             ValueError: not uint8 RGB frames, or a size that is no multiple of 16.
@@ -167,7 +183,7 @@ class PersonParser(nn.Module):
         return ids.to(torch.uint8).cpu().numpy(), confidence.cpu().numpy(), points.cpu().numpy(), attributes
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Writes ``config.json`` and the weights in float16, each atomically."""
+        """Write ``config.json`` and the weights in float16, each atomically."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: t.half() if t.is_floating_point() else t for name, t in self.state_dict().items()}
@@ -176,10 +192,11 @@ class PersonParser(nn.Module):
 
     @staticmethod
     def from_pretrained(folder: Path | str) -> PersonParser:
-        """Loads in float32, ready to read.
+        """Load a parser in float32, ready to read.
 
         Raises:
-            FileNotFoundError: a file is missing. ValueError: the config is of another class or has other fields.
+            FileNotFoundError: a file is missing.
+            ValueError: the config is of another class or has other fields.
         """
         folder = Path(folder)
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -197,8 +214,11 @@ class PersonParser(nn.Module):
 
 
 def decode_places(places_BKHW: Tensor) -> Tensor:
-    """Heatmap logits -> x, y in pixels [B, K, 2]: the mean place under the softmax of the cells at most ``WINDOW`` away
-    from the greatest. A mean over the whole map would lie between two candidates where neither is."""
+    """Decode heatmap logits [B, K, H, W] to x, y in pixels, [B, K, 2].
+
+    The place is the mean under the softmax of the cells at most ``WINDOW`` away from the greatest. A mean over the
+    whole map would lie between two candidates, where neither is.
+    """
     _, _, height, width = places_BKHW.shape
     flat = places_BKHW.flatten(2).float()
     peak = flat.argmax(2, keepdim=True)

@@ -1,8 +1,8 @@
-"""What can be read off frames: labels, keypoints, and what is worn above. Plain numpy; no network in here.
+"""A reading of frames: labels, keypoints, and attributes of the upper garment. Plain numpy; no network in here.
 
-A ``Reading`` comes from the parser network (network.py) or from a rendered clip's ground truth (truth.py), so that
-every metric can be run on both. The world's garments are continuous; the classes below are the coarse names that can be
-seen at small sizes. Both difficulties of the world map onto the same lists:
+A ``Reading`` comes from the parser network (network.py) or from a rendered clip's ground truth (truth.py), so every
+metric can be run on both. The world's garments are continuous. The classes below are coarse names for what is visible
+at small sizes. Both difficulties of the world map onto the same lists:
 
 * ``kind``: the cut's own kind.
 * ``sleeve``: none (an armhole is cut in), short (less than 0.6 of the arm covered), long.
@@ -60,14 +60,14 @@ _PATTERN_CLASS = {
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What T frames of H x W pixels show.
+    """Labels, keypoints and attributes of T frames of H x W pixels.
 
     Attributes:
-        ids: uint8 [T, H, W], indices into ``LABELS``.
-        confidence: float32 [T, H, W] in [0, 1], probability of the chosen label.
-        keypoints: float32 [T, 17, 3]: x, y in pixels (0 is the left or upper edge of the picture, pixel centres are at
-            half numbers) and the probability in [0, 1] that the point is visible. Places of hidden points are guesses.
-        attributes: for every name in ``ATTRIBUTES`` float32 [T, classes], probabilities of the garment worn above.
+        ids: u8[T, H, W], indices into ``LABELS``.
+        confidence: f32[T, H, W] in [0, 1], probability of the chosen label.
+        keypoints: f32[T, 17, 3]: x, y in pixels (0 is the left or upper edge of the picture, pixel centres are at half
+            numbers) and the probability in [0, 1] that the point is visible. Places of hidden points are guesses.
+        attributes: for every name in ``ATTRIBUTES`` f32[T, classes], probabilities of the upper garment.
 
     Raises:
         ValueError: shapes do not fit together.
@@ -101,17 +101,27 @@ class Reading:
         return Reading(self.ids[part], self.confidence[part], self.keypoints[part], attributes)
 
     def mask(self, label: str) -> NDArray[np.bool_]:
-        """bool [T, H, W]: where the label of that name is. ValueError for an unknown name."""
+        """The mask bool[T, H, W] of the label of that name.
+
+        Raises:
+            ValueError: an unknown name.
+        """
         return np.asarray(self.ids == LABELS.index(label))
 
     def summary(self) -> dict[str, str]:
-        """The class of every attribute that is most probable over all frames together."""
+        """The most probable class of every attribute over all frames together."""
         return {name: classes[int(self.attributes[name].mean(0).argmax())] for name, classes in ATTRIBUTES.items()}
 
 
 def upper_worn(spec: ClipSpec, chosen: GarmentSpec) -> GarmentSpec:
-    """What is worn above when the clip's target garment is ``chosen`` (one of garment_a, garment_b and
-    garment_reference): that garment, or the one that stays when the target is a lower one."""
+    """The upper garment when the clip's target garment is ``chosen``.
+
+    It is that garment, or the one that stays when the target is a lower garment.
+
+    Args:
+        spec: of the clip.
+        chosen: its garment_a, garment_b or garment_reference.
+    """
     if spec.target != "lower":
         return chosen
     if spec.upper is None:
@@ -123,7 +133,7 @@ def attribute_classes(garment: GarmentSpec) -> dict[str, int]:
     """The class index of every attribute of an upper or one-piece garment; see the module header.
 
     Raises:
-        ValueError: for a lower garment or an unknown fabric.
+        ValueError: a lower garment or an unknown fabric.
     """
     if garment.kind not in KINDS:
         raise ValueError(f"garment is of kind {garment.kind!r}; expected one of {KINDS}")
@@ -149,8 +159,16 @@ def attribute_classes(garment: GarmentSpec) -> dict[str, int]:
 
 
 def overlay(frames: NDArray[np.uint8], reading: Reading, scale: int = 3) -> NDArray[np.uint8]:
-    """Frames uint8 [T, H, W, 3], enlarged, tinted by label, with a dot on every keypoint that is likely visible: red on
-    the person's left, green on the right, white on the nose."""
+    """Draw a reading over its frames.
+
+    Labels are tints. Every keypoint that is likely visible is a dot: red on the person's left, green on the right,
+    white on the nose.
+
+    Args:
+        frames: u8[T, H, W, 3].
+        reading: of them.
+        scale: of enlargement.
+    """
     large = (frames.repeat(scale, 1).repeat(scale, 2) // 2) + _PALETTE[reading.ids].repeat(scale, 1).repeat(
         scale, 2
     ) // 2

@@ -1,4 +1,4 @@
-"""Ground truth of rendered clips in the form that the parser gives, so that metrics can be run on either."""
+"""Ground truth of rendered clips as readings, so that metrics can be run on either."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from quickchange.world.keypoints import VISIBLE
 
 
 def one_hot(garment: GarmentSpec, frames: int) -> dict[str, np.ndarray]:
-    """Attributes of a garment as probabilities float32 [frames, classes] of 0 and 1."""
+    """Attributes of a garment as probabilities f32[frames, classes] of 0 and 1, by name."""
     classes = attribute_classes(garment)
     return {name: np.eye(len(names), dtype=np.float32)[[classes[name]] * frames] for name, names in ATTRIBUTES.items()}
 

@@ -1,4 +1,4 @@
-"""The scorecard of a tiny random model: what is streamed, what the JSON holds, and the page."""
+"""The scorecard of a tiny random model: streams, JSON and page."""
 
 from __future__ import annotations
 

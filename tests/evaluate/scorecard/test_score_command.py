@@ -1,4 +1,4 @@
-"""``quickchange score`` from outside: the two protocols, what is refused, what is missing; and the folders it uses."""
+"""``quickchange score`` from outside: both protocols, refusals, missing parts, and the folders it uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ablation's measures on ground truth: a perfect switch scores as one; and what a run writes."""
+"""The ablation's measures on ground truth, where a perfect switch is perfect; and the files of a run."""
 
 from __future__ import annotations
 

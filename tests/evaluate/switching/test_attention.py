@@ -1,4 +1,4 @@
-"""Attention mass: a watched stream is the same stream, and shares lie only where queries can look."""
+"""Attention mass: measuring leaves the stream unchanged, and shares lie only on visible tokens."""
 
 from __future__ import annotations
 

@@ -62,7 +62,14 @@ PAPER: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True)
 class HgcSample:
-    """One sample: who, in which garments one after the other, doing what."""
+    """One sample.
+
+    Attributes:
+        name: its id.
+        reference: picture of the person.
+        garments: pictures of the garments, in the order in which they are worn.
+        prompt: what the person does.
+    """
 
     name: str
     reference: Path
@@ -71,11 +78,13 @@ class HgcSample:
 
 
 def read_samples(folder: Path) -> list[HgcSample]:
-    """The samples of a folder laid out as the module header says, in order.
+    """Read the samples of a folder with the layout of the module header, in order.
+
+    Images are only opened when they are streamed.
 
     Raises:
         InputError: no such folder, neither list in it, or an entry that is malformed or leads out of the folder; names
-            the entry. Whether images can be read is seen when they are.
+            the entry.
     """
     manifest, table = folder / "manifest.json", folder / "meta_data.csv"
     if manifest.is_file():
@@ -153,7 +162,7 @@ def _inside(folder: Path, value: object, where: str) -> Path:
 
 
 def stream(studio: Studio, sample: HgcSample, chunks: int = CHUNKS) -> tuple[list[Frames], float]:
-    """Frames worn in each garment, and seconds spent on generating and decoding them."""
+    """Stream a sample: frames in each garment, and seconds spent on generating and decoding them."""
     spent, parts = 0.0, []
     # Product shots on white already; the paper only fits them to the frame.
     with studio.open(sample.reference, sample.garments[0], sample.prompt, SEED, cutout=False) as session:
@@ -195,17 +204,22 @@ def run_hgc(
     chunks: int = CHUNKS,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Runs the protocol; writes ``hgc.json`` (after every sample, so a broken run leaves what it has) and ``hgc.md``.
+    """Run the protocol and write ``hgc.json`` and ``hgc.md``.
+
+    ``hgc.json`` is written after every sample, so a broken run keeps its results.
 
     Args:
-        folder: of the bench. out: folder for the results.
+        studio: with the model.
+        folder: of the bench.
+        out: folder for the results.
         judges: names of ``JUDGES``, or judges. Those that cannot be opened are reported with the reason.
-        limit: only the first so many samples. chunks: per garment.
-        about: what the record says of how it was made (provenance.py).
+        limit: number of samples from the first on; all for None.
+        chunks: per garment.
+        about: how the record was made, see ``record.provenance``.
 
     Returns:
-        What ``hgc.json`` holds: ``metrics`` by name (mean, bootstrap 95 % interval, n), ``missing`` judges, ``failed``
-        samples by judge, every sample's scores.
+        The content of ``hgc.json``: ``metrics`` by name (mean, bootstrap 95 % interval, n), ``missing`` judges,
+        ``failed`` samples by judge, every sample's scores.
 
     Raises:
         InputError: a folder or judge name that cannot be used, or an image that cannot be read.
@@ -230,7 +244,7 @@ def run_hgc(
 
 
 def summarise(rows: Sequence[dict[str, Any]], metrics: Sequence[Metric], missing: dict[str, str]) -> dict[str, Any]:
-    """Joins the samples' rows."""
+    """Summarise the samples' rows as plain data."""
     summary = {}
     for metric in metrics:
         values = [row["scores"][metric.name] for row in rows if metric.name in row["scores"]]
@@ -258,7 +272,7 @@ def _mean(values: Sequence[float]) -> dict[str, float | int | None]:
 
 
 def as_table(record: dict[str, Any]) -> str:
-    """The paper's table with this run in the last row, what is missing and what is not comparable below it."""
+    """The paper's table with this run in the last row; below it, missing and incomparable figures."""
     ours = {value["column"]: value for value in record["metrics"].values() if value["column"]}
     head = "| method | " + " | ".join(COLUMNS) + " |\n|" + "---|" * (len(COLUMNS) + 1) + "\n"
     lines = [f"| {name} | " + " | ".join(f"{value:g}" for value in row) + " |\n" for name, row in PAPER.items()]

@@ -1,7 +1,7 @@
-"""What every metric says of ground truth and of an input with a known fault, both with exact readings.
+"""Every metric on ground truth and on an input with a known fault, both with exact readings.
 
-The faults are those of metrics/bad.py. No model and no parser network is needed. docs/scorecard-metrics.md is written
-by this, through ``quickchange bench metrics``.
+The faults are those of metrics/faults.py. No model and no parser network is needed. ``quickchange bench metrics``
+writes docs/scorecard-metrics.md with it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,14 @@ GLANCE = 12  # frames of another person: metrics that tell people apart look at 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is rendered. Lengths in frames; the defaults are those of the scorecard's switch streams.
+    """The extent of a calibration. Lengths are in frames; the defaults are those of the scorecard's switch streams.
+
+    Attributes:
+        seeds: held-out seeds.
+        before: frames before the switch.
+        after: frames after it.
+        first_chunk: frames of the first chunk after it.
+        fps: frames per second.
 
     Raises:
         ValueError: a number is out of range.
@@ -45,7 +52,7 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A seed's ground truth, as a stream from a pose of rest, and as a switch in the midst of it."""
+    """A seed's ground truth as a stream from a pose of rest, and as a switch in the middle of it."""
 
     scene: Scene
     switch: SwitchCase
@@ -53,7 +60,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Finding:
-    """A metric over all seeds, each with the bootstrap 95 % interval: (value, low, high)."""
+    """A metric over all seeds, on ground truth and on its fault."""
 
     metric: Metric[Any]
     truth: Estimate
@@ -61,7 +68,11 @@ class Finding:
 
 
 def shots_of(clip: Clip) -> tuple[Shot, Shot, Shot]:
-    """Reference, frames in garment A and in garment B with exact readings. ValueError where B was not rendered."""
+    """Reference, frames in garment A and frames in garment B, with exact readings.
+
+    Raises:
+        ValueError: the clip was rendered in one garment.
+    """
     if clip.frames_b is None:
         raise ValueError(f"seed {clip.spec.seed} was rendered in one garment; render it with both=True")
     reference = Shot(clip.reference[None], reference_reading(clip))
@@ -69,10 +80,16 @@ def shots_of(clip: Clip) -> tuple[Shot, Shot, Shot]:
 
 
 def render_sample(renderer: Renderer, seed: int, turn: int, settings: Settings) -> Sample:
-    """Renders a seed under prompt number ``turn`` of the world, and what differs from it in one thing.
+    """Render a seed under prompt number ``turn`` of the world, and shots that differ from it in one thing.
 
-    The other person is the next seed's, with their hair, lower garment, wall and light, in the same garment and motion;
-    the other motion is the one half the list of prompts away.
+    The other person is the next seed's, with their hair, lower garment, wall and light, in the same garment and motion.
+    The other motion is half the list of prompts away.
+
+    Args:
+        renderer: at the wanted size.
+        seed: held-out.
+        turn: number of the seed, which chooses the prompt.
+        settings: lengths.
     """
     frames, fps = settings.before + settings.after, settings.fps
     spec = sample_spec(seed)
@@ -92,7 +109,13 @@ def render_sample(renderer: Renderer, seed: int, turn: int, settings: Settings) 
 
 
 def samples(renderer: Renderer, settings: Settings, quiet: bool = False) -> Iterator[Sample]:
-    """The held-out seeds' samples one by one; a progress bar on stderr unless ``quiet``."""
+    """Yield the samples of the held-out seeds.
+
+    Args:
+        renderer: at the wanted size.
+        settings: the extent.
+        quiet: leave out the progress bar on stderr.
+    """
     seeds = held_out_seeds(settings.seeds)
     for turn, seed in enumerate(tqdm(seeds, desc="metrics", unit="seed", disable=quiet)):
         yield render_sample(renderer, seed, turn, settings)

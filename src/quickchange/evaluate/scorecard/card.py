@@ -1,4 +1,4 @@
-"""From rows per seed to the scorecard: figures with bootstrap 95 % intervals, as JSON and as a table."""
+"""The scorecard from rows per seed: figures with bootstrap 95 % intervals, as JSON and as tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BY_NAME: dict[str, Metric[Any]] = {metric.name: metric for metric in METRICS}
 
 
 def goodness(name: str, value: float) -> float:
-    """A figure as something of which more is better: ratios as their closeness to 1, min(r, 1 / r)."""
+    """A figure as one of which more is better; a ratio r becomes its closeness to 1, min(r, 1 / r)."""
     if BY_NAME[name].better != "near 1":
         return value
     return min(value, 1 / value) if value > 0 else 0.0
@@ -30,12 +30,20 @@ def drift_of(rows: Rows, name: str) -> Estimate:
 
 
 def gathered(metrics: Sequence[Metric[Any]], rows: Sequence[Row]) -> dict[str, Estimate]:
-    """Every metric over seeds."""
+    """Every metric over seeds, with its interval."""
     return {m.name: bootstrap([row.get(m.name, math.nan) for row in rows], m.pool) for m in metrics}
 
 
 def scorecard(rows: Rows, settings: Settings, model: str) -> dict[str, Any]:
-    """The scorecard as plain data. Figures are numbers or None; ``intervals`` has [low, high] at the same places."""
+    """The scorecard as plain data.
+
+    Figures are numbers or None. ``intervals`` has [low, high] at the same places.
+
+    Args:
+        rows: what was measured.
+        settings: of the run.
+        model: its name.
+    """
     quality = gathered(METRICS, list(rows.quality.values()))
     for name in ("preserve", "identity"):
         kept = [float(row[name] >= PRESERVED) for row in rows.quality.values() if np.isfinite(row[name])]
@@ -74,7 +82,7 @@ def scorecard(rows: Rows, settings: Settings, model: str) -> dict[str, Any]:
 
 
 def plain(value: float) -> float | None:
-    """For JSON, which has no nan."""
+    """A rounded number, or None for nan, which JSON does not have."""
     return round(float(value), 6) if math.isfinite(value) else None
 
 

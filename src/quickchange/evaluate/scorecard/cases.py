@@ -1,4 +1,4 @@
-"""Renders what the scorecard needs of a held-out seed: a clip with a switch, and a start at rest for the prompt."""
+"""Render ground truth of a held-out seed: a clip with a switch, and a start at rest for the prompt."""
 
 from __future__ import annotations
 
@@ -20,18 +20,24 @@ from quickchange.world.spec import Difficulty
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """A seed's ground truth: frames ``[:switch_at]`` of the clip wear garment A, the others B."""
+    """A seed's ground truth.
+
+    Attributes:
+        clip: its first ``switch_at`` frames wear garment A, the others B.
+        switch_at: number of the first frame in B.
+    """
 
     clip: Clip
     switch_at: int
 
     @property
     def spec(self) -> ClipSpec:
+        """The clip's spec."""
         return self.clip.spec
 
 
 def render_round(renderer: Renderer, seed: int, difficulty: Difficulty, fps: float, before: int, after: int) -> Round:
-    """``before`` frames in garment A, then ``after`` in B, in one motion."""
+    """Render ``before`` frames in garment A, then ``after`` in B, in one motion."""
     spec = sample_spec(seed, difficulty)
     return Round(render_clip(renderer, spec, frames=before + after, fps=fps, switch_at=before), before)
 
@@ -42,7 +48,7 @@ def _renderer(width: int, height: int) -> Renderer:
 
 
 def renderer_for(width: int, height: int) -> Renderer:
-    """A renderer of this size; compiling its shaders takes as long as drawing some clips, so it is kept."""
+    """The renderer of a size. It is kept, because compiling its shaders takes as long as drawing several clips."""
     return _renderer(width, height)
 
 
@@ -60,7 +66,7 @@ def true_readings(round_: Round) -> tuple[Reading, Reading]:
 
 
 def exact_shots(round_: Round) -> tuple[Shot, Shot, Shot]:
-    """The reference, the part in garment A and the part in B with exact readings."""
+    """The reference, the part in garment A and the part in B, with exact readings."""
     a, b = true_readings(round_)
     clip, at = round_.clip, round_.switch_at
     reference = Shot(clip.reference[None], reference_reading(clip))
@@ -68,12 +74,30 @@ def exact_shots(round_: Round) -> tuple[Shot, Shot, Shot]:
 
 
 def case_of(spec: ClipSpec, truth: Shot, reference: Shot, second: bool = False, motion: Tracks | None = None) -> Case:
-    """A case whose stream is the truth; ``Case.showing`` puts another there. ``second``: garment B is worn."""
+    """A case whose stream is the truth itself; ``Case.showing`` puts another stream there.
+
+    Args:
+        spec: of the clip.
+        truth: its frames.
+        reference: one frame.
+        second: garment B is worn.
+        motion: for metrics of prompts.
+    """
     classes = attribute_classes(upper_worn(spec, spec.garment_b if second else spec.garment_a))
     return Case(truth, truth, reference, classes, motion)
 
 
 def switch_case(spec: ClipSpec, before: Shot, after: Shot, old: Shot, new: Shot, first_chunk: int) -> SwitchCase:
+    """A switch with its truth.
+
+    Args:
+        spec: of the clip.
+        before: the stream before the switch.
+        after: the stream after it.
+        old: truth in the old garment.
+        new: truth in the new garment.
+        first_chunk: frames of the first chunk after the switch.
+    """
     height, width = before.frames.shape[1:3]
     return SwitchCase(before, after, old, new, first_chunk, body_height(spec, width, height))
 
@@ -83,8 +107,11 @@ class AtRest:
     """A start from which every motion of the world is possible, and the prompt to give there.
 
     Attributes:
-        options: the clip under every prompt. asked: number of the one to give. words: its text.
-        reference, garment: u8[H,W,3].
+        options: the clip under every prompt.
+        asked: number of the prompt to give.
+        words: its text.
+        reference: u8[H, W, 3].
+        garment: u8[H, W, 3].
     """
 
     options: list[ClipSpec]
@@ -94,13 +121,13 @@ class AtRest:
     garment: Frames
 
     def tracks(self, frames: int, fps: float) -> Tracks:
-        """Where every prompt would take the keypoints."""
+        """Keypoint tracks under every prompt."""
         size = self.reference.shape[1], self.reference.shape[0]
         return possible_tracks(self.options, self.asked, frames, fps, size)
 
 
 def render_at_rest(renderer: Renderer, spec: ClipSpec, turn: int, fps: float) -> AtRest:
-    """The seed's person at rest; prompts are given in turn, so that many seeds ask for all of them."""
+    """Render the seed's person at rest; ``turn`` chooses the prompt, so that many seeds cover all of them."""
     options = possible_motions(spec)
     asked = turn % len(options)
     clip = render_clip(renderer, options[asked], frames=1, fps=fps)
@@ -108,6 +135,6 @@ def render_at_rest(renderer: Renderer, spec: ClipSpec, turn: int, fps: float) ->
 
 
 def motion_clip(renderer: Renderer, spec: ClipSpec, frames: int, fps: float) -> tuple[Shot, Clip]:
-    """Any spec's clip in garment A with its exact reading."""
+    """Render any spec's clip in garment A, with its exact reading."""
     clip = render_clip(renderer, spec, frames=frames, fps=fps)
     return exact_shots(Round(clip, frames))[1], clip

@@ -1,4 +1,4 @@
-"""The scorecard as one HTML page that needs nothing else: tables, plots and contact sheets inside it."""
+"""The scorecard as one self-contained HTML page: tables, plots and contact sheets."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ ABOUT = (
 
 
 def write_report(card: dict[str, Any], sheets: Sequence[tuple[str, Frames]], path: Path) -> None:
-    """Writes the page.
+    """Write the page.
 
     Args:
-        card: what ``scorecard`` gives. sheets: titles and pictures u8[H,W,3].
+        card: of ``scorecard``.
+        sheets: (title, picture u8[H, W, 3]) pairs.
+        path: of the page.
     """
     plots = {"quality": quality_plot(card), "switch": switch_plot(card)}
     if card["drift_by_metric"]:

@@ -1,11 +1,11 @@
-"""The scorecard: streams a model on held-out seeds, reads the frames with the parser, and puts figures to it.
+"""Stream a model on held-out seeds, read the frames with the parser and measure them.
 
 Protocol (version 1). Per held-out seed and switch variant, a stream starts from the clip's reference in garment A and
-changes to B after ``before`` chunks. The stream of the first variant is also judged for quality: its part in A against
-the truth in A (all metrics), its part in B against the truth in B (garment, what is to be preserved, identity, paired);
-a seed's figure is the mean of both. A second stream per seed starts from a pose of rest, under a prompt that goes round
-all prompts of the world, for obedience. ``drift_seeds`` long streams are judged in windows. Frames of streams and of
-ground truth are read by the same parser, so that its errors are on both sides.
+changes to B after ``before`` chunks. Quality is measured on the stream of the first variant: its part in A against the
+truth in A (all metrics), its part in B against the truth in B (garment, preserved regions, identity, paired). A seed's
+figure is the mean of both. A second stream per seed measures whether the prompt is followed. It starts from a pose of
+rest, under a prompt that cycles through all prompts of the world. ``drift_seeds`` long streams are measured in windows.
+The same parser reads frames of streams and of ground truth, so its errors are on both sides.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PROTOCOL = 1
 VARIANTS = ("full", "refresh", "refresh+withdraw", "recache")
 TRUTH = "truth"  # the row of a switch as the world draws it
 ABOUT_PROMPTS = ("prompt", "prompt_first")
-ABOUT_BOTH = ("garment_", "preserve", "identity", "psnr", "ssim")  # beginnings of names; judged in both garments
+ABOUT_BOTH = ("garment_", "preserve", "identity", "psnr", "ssim")  # beginnings of names; measured in both garments
 DRIFTING = ("garment_high", "garment_low", "preserve", "identity", "smoothness", "sharpness", "amplitude_ratio")
 PICTURED = 4  # seeds in contact sheets
 
@@ -41,8 +41,19 @@ Reader = Callable[[Frames], Reading]
 
 @dataclass(frozen=True)
 class Settings:
-    """What is run; see the module header. Lengths: ``before``, ``after``, ``prompted`` in chunks, ``drift`` and
-    ``window`` in frames. ``drift`` 0 leaves the long streams out.
+    """The extent of a run; see the module header.
+
+    Attributes:
+        seeds: held-out seeds, at least 1.
+        variants: of the switch, at least one; quality is measured on the first.
+        difficulty: of the world.
+        before: chunks before the switch.
+        after: chunks after it.
+        prompted: chunks of the prompt's stream.
+        drift: frames of the long streams; 0 leaves them out.
+        drift_seeds: number of long streams.
+        windows: of each long stream.
+        window: frames in a window.
 
     Raises:
         ValueError: a number is out of range.
@@ -75,12 +86,15 @@ Row = dict[str, float]
 
 @dataclass(eq=False)
 class Rows:
-    """What was measured, one row of figures for each seed.
+    """The measurements, one row of figures for each seed.
 
     Attributes:
-        quality: by seed. switches: by variant and seed, ``TRUTH`` included. drift: by seed, one row per window, with
-            the number of the window's first frame in ``starts``. speeds: frames per second of streams.
-        sheets: titles and pictures u8[H,W,3] of contact sheets.
+        quality: by seed.
+        switches: by variant and seed, ``TRUTH`` included.
+        drift: by seed, one row per window.
+        starts: number of each window's first frame.
+        speeds: frames per second of the long streams.
+        sheets: (title, picture u8[H, W, 3]) pairs of contact sheets.
     """
 
     quality: dict[int, Row] = field(default_factory=dict)
@@ -92,7 +106,14 @@ class Rows:
 
 
 def run(studio: Studio, read: Reader, settings: Settings, quiet: bool = False) -> Rows:
-    """Streams and measures everything; a progress bar on stderr unless ``quiet``."""
+    """Stream and measure everything.
+
+    Args:
+        studio: with the model.
+        read: the parser's reader.
+        settings: the extent.
+        quiet: leave out the progress bar on stderr.
+    """
     rows = Rows()
     seeds = held_out_seeds(settings.seeds)
     long_ones = seeds[: settings.drift_seeds] if settings.drift else []
@@ -173,7 +194,7 @@ class _Seed:
         self.rows.quality.setdefault(self.seed, {}).update(measured(_about(METRICS, prompts=True), case))
 
     def _drift(self, truth: Round, case: Case) -> None:
-        """A long stream in garment A, judged in windows spread evenly over it."""
+        """Measure a long stream in garment A, in windows spread evenly over it."""
         settings, clip = self.settings, truth.clip
         starts = np.linspace(0, settings.drift - settings.window, settings.windows).round().astype(int)
         self.rows.starts = [int(start) for start in starts]
@@ -202,12 +223,12 @@ class _Seed:
 
 
 def measured(metrics: Sequence[Metric[Any]], case: Any) -> Row:
-    """Every metric's figure for a case."""
+    """Figures of all metrics for a case, by name."""
     return {metric.name: float(metric.measure(case)) for metric in metrics}
 
 
 def mean_of(values: Sequence[float]) -> float:
-    """Mean of those that are finite; nan where none is."""
+    """Mean of the finite values; nan where none is finite."""
     finite = [value for value in values if np.isfinite(value)]
     return float(np.mean(finite)) if finite else float("nan")
 
@@ -226,6 +247,6 @@ def _strip(truth: Round, before: Frames, after: Frames) -> Frames:
 
 
 def with_options(quick: bool, **given: object) -> Settings:
-    """The quick or the whole protocol with what is given (not None) put in its place."""
+    """The quick or the full protocol, with the options that are given (not None) in place of its own."""
     chosen = {name: value for name, value in given.items() if value is not None}
     return replace(QUICK if quick else Settings(), **chosen)  # type: ignore[arg-type]

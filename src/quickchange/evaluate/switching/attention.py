@@ -1,11 +1,11 @@
-"""Where a stream looks: the share of self-attention that falls on reference, garment, history and the chunk itself.
+"""Shares of self-attention on the reference, the garment, history and the chunk itself.
 
-The paper's analysis behind the rescheduling (FashionChameleon section 3.4): with a new garment alone, attention goes
-on resting on history that shows the old one. ``AttentionMass`` stands in for the cache's attention and computes the
-same outputs with the probabilities written out, so it is slow and for measuring only.
+The paper's analysis behind rescheduling (FashionChameleon section 3.4): if only the garment is new, attention still
+rests on history that shows the old one. ``AttentionMass`` replaces the cache's attention and computes the same outputs
+with explicit probabilities. It is slow and only for measuring.
 
-History has more tokens than a garment, so that even a blind network would look at it most: shares are therefore given
-beside the number of latent frames seen, which all have equally many tokens.
+History has more tokens than the garment, so uniform attention would already favour it. Each share is therefore reported
+with its number of latent frames, which all have equally many tokens.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ VARIANTS = ("refresh", "full", "recache")
 
 
 class AttentionMass:
-    """A ``transformer.SelfAttention`` through the cache that also keeps where the queries of the last chunk looked.
+    """A ``transformer.SelfAttention`` through the cache that records the attention of the last chunk's queries.
 
-    Passes of the conditions are not counted; chunks that a switch recomputes count as chunks, so that the mass is that
-    of a generated chunk as soon as one has followed.
+    Passes of the conditions are not counted. Chunks that a switch recomputes count as chunks, so the recorded mass is
+    that of a generated chunk only after one has followed.
     """
 
     def __init__(self, cache: KVCache) -> None:
@@ -49,8 +49,10 @@ class AttentionMass:
 
     @property
     def mass(self) -> Tensor:
-        """Shares of attention in the last chunk, float64 [passes, layers, len(GROUPS)], means over heads and queries;
-        sums to one over the groups. The passes are the denoising steps, then the one at t = 0.
+        """Shares of attention in the last chunk, f64[passes, layers, len(GROUPS)].
+
+        They are means over heads and queries and sum to one over the groups. The passes are the denoising steps, then
+        the one at t = 0.
 
         Raises:
             ValueError: no chunk was generated yet.
@@ -61,12 +63,17 @@ class AttentionMass:
 
     @property
     def seen(self) -> tuple[int, ...]:
-        """Latent frames of every group that the last chunk could look at, [len(GROUPS)]; ValueError as in ``mass``."""
+        """Latent frames of every group that the last chunk could attend to, [len(GROUPS)].
+
+        Raises:
+            ValueError: no chunk was generated yet.
+        """
         if self._chunk is None:
             raise ValueError("no chunk was generated under watch; generate one first")
         return self._seen
 
     def __call__(self, layer: int, q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
+        """Attend as the cache does, and record the shares where the queries are a chunk's."""
         view = self.cache.layer(layer)
         k, v, mask = view.update(k_BHLD, v_BHLD)
         q = view.rotate(q_BHLD)
@@ -101,7 +108,7 @@ class AttentionMass:
 
 @contextmanager
 def watch_attention(session: Session) -> Iterator[AttentionMass]:
-    """Replaces a session's attention by one that is measured, as long as the context lasts."""
+    """Measure a session's attention while the context lasts."""
     rollout = session.rollout
     before = rollout.attention
     watching = AttentionMass(session.cache)
@@ -114,11 +121,11 @@ def watch_attention(session: Session) -> Iterator[AttentionMass]:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """Where one stream looked in the denoising steps of the chunks of ``MOMENTS``.
+    """Attention of one stream in the denoising steps of the chunks of ``MOMENTS``.
 
     Attributes:
-        shares: float64 [moments, layers, groups].
-        seen: latent frames that could be looked at, [moments][groups].
+        shares: f64[moments, layers, groups].
+        seen: latent frames that could be attended to, [moments][groups].
     """
 
     shares: NDArray[np.float64]
@@ -126,7 +133,7 @@ class Look:
 
 
 def stream_look(studio: Studio, clip: Clip, variant: str, before: int = CHUNKS_BEFORE) -> Look:
-    """Streams ``before`` chunks in garment A, switches to B and streams two more, watching the last three.
+    """Stream ``before`` chunks in garment A, switch to B, stream two more, and measure the last three.
 
     Raises:
         ValueError: the clip was rendered without garment B.
@@ -153,8 +160,12 @@ def stream_look(studio: Studio, clip: Clip, variant: str, before: int = CHUNKS_B
 
 
 def attention_record(looks: Mapping[str, Sequence[Look]]) -> dict[str, Any]:
-    """Means over seeds with bootstrap 95 % intervals, as plain data: for every variant and moment the latent frames
-    ``seen``, the ``share`` of every group as [mean, low, high], and ``by_layer`` means [layers][groups]."""
+    """Means over seeds with bootstrap 95 % intervals, as plain data.
+
+    Returns:
+        For every variant and moment, the latent frames ``seen``, the ``share`` of every group as [mean, low, high], and
+        ``by_layer``, means [layers][groups].
+    """
     record: dict[str, Any] = {}
     for variant, own in looks.items():
         shares = np.stack([look.shares for look in own])

@@ -1,4 +1,4 @@
-"""Judges by name: what is missing is said, with the way to get it."""
+"""Judges by name: a missing judge is named, with the way to get it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking an OpenAI-compatible endpoint: what is sent, what is tried again, what is refused."""
+"""An OpenAI-compatible endpoint: requests, retries and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every metric on ground truth and on the input that it is said to tell from it."""
+"""Every metric on ground truth and on the fault that it must tell from it."""
 
 from __future__ import annotations
 

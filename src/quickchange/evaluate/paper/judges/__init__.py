@@ -3,8 +3,7 @@
     judges, missing = open_judges(["arcface", "musiq", "amplitude"])
     judges[0].score(frames, reference, garment, prompt)       # {"identity": 0.41, "face_found": 1.0}
 
-Nothing is downloaded. A judge whose weights, packages or endpoint are not there is reported as missing, with the
-reason.
+Nothing is downloaded. A judge without its weights, packages or endpoint is reported as missing, with the reason.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ def judge_class(name: str) -> type[Judge]:
 
 
 def open_judges(names: Sequence[str], device: str = "cpu") -> tuple[list[Judge], dict[str, str]]:
-    """Opens judges by name.
+    """Open judges by name.
 
     Returns:
-        Those that can work, and for the others the reason why not.
+        The judges that can work, and for the others the reason.
 
     Raises:
         InputError: an unknown name.

@@ -18,7 +18,7 @@ PAPER_HEIGHT = 1280
 
 
 class AmplitudeJudge(Judge):
-    """See the module header. Needs no weights."""
+    """Mean optical flow, see the module header. Needs no weights."""
 
     name = "amplitude"
     metrics = (
@@ -33,6 +33,7 @@ class AmplitudeJudge(Judge):
     )
 
     def score(self, frames: Frames, reference: Frames, garment: Frames, prompt: str) -> dict[str, float]:
+        """See ``Judge.score``."""
         if len(frames) < 2:
             raise NotMeasurableError(f"amplitude: {len(frames)} frame; expected at least 2")
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]

@@ -41,7 +41,7 @@ class FaceEmbedder:
 
         try:
             self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises classes of its own for every kind of damage
+        except Exception as error:  # onnxruntime raises its own classes for every kind of damage
             raise InputError(f"{path}: not a model that onnxruntime can read ({error})") from error
         given = self._session.get_inputs()[0]
         if list(given.shape[1:]) != [3, SIZE, SIZE]:
@@ -92,6 +92,7 @@ class ArcFaceJudge(Judge):
         return [aligned_face(image, landmarks) for image, landmarks in found if landmarks is not None]
 
     def score(self, frames: Frames, reference: Frames, garment: Frames, prompt: str) -> dict[str, float]:
+        """See ``Judge.score``."""
         source = self._faces(reference[None])
         if not source:
             raise NotMeasurableError("arcface: no face found in the reference")

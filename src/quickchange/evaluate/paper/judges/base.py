@@ -1,7 +1,7 @@
-"""What a judge is: a measure of a generated video that needs its own weights or service (docs/method.md section 8).
+"""The interface of a judge: a model or service that measures a generated video (docs/method.md section 8).
 
-A judge never downloads anything. Weights lie below ``$QUICKCHANGE_WEIGHTS``; where they do not, opening the judge
-raises ``WeightsNotFoundError``, which says what is missing, where it is published and where to put it.
+A judge never downloads anything. Weights lie below ``$QUICKCHANGE_WEIGHTS``. Where they are missing, opening the judge
+raises ``WeightsNotFoundError``, whose message says what is missing, where it is published and where to put it.
 """
 
 from __future__ import annotations
@@ -21,20 +21,24 @@ WEIGHTS_VARIABLE = "QUICKCHANGE_WEIGHTS"
 
 
 class WeightsNotFoundError(InputError):
-    """Weights of a judge are not where they should be; the message says where to get them."""
+    """Weights of a judge are missing; the message says where to get them."""
 
 
 class NotMeasurableError(InputError):
-    """A judge cannot say anything of this one video (no face in the reference, for instance)."""
+    """A judge cannot measure this one video (no face in the reference, for instance)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One number a judge gives.
+    """One number that a judge gives.
 
     Attributes:
-        name: key in results. low, high: range (None: open). higher_is_better: None where it should match the truth.
-        column: the paper's name for it. source: where the measure comes from.
+        name: key in results.
+        column: the paper's name for it.
+        low: lowest value.
+        high: highest value; None: open.
+        higher_is_better: None where it should match the truth.
+        source: where the measure comes from.
     """
 
     name: str
@@ -46,7 +50,7 @@ class Metric:
 
 
 class Judge(ABC):
-    """Scores videos. ``name`` is how it is asked for; ``metrics`` are what ``score`` returns.
+    """A scorer of videos. ``name`` selects it; ``metrics`` are the numbers that ``score`` returns.
 
     Args:
         device: torch device, where the judge computes with torch.
@@ -63,25 +67,33 @@ class Judge(ABC):
 
     @abstractmethod
     def score(self, frames: Frames, reference: Frames, garment: Frames, prompt: str) -> dict[str, float]:
-        """Scores one video.
+        """Score one video.
 
         Args:
-            frames: uint8 RGB [T, H, W, 3]. reference, garment: uint8 RGB [h, w, 3], the images the video was made from.
-            prompt: the text it was made from.
+            frames: u8[T, H, W, 3], RGB.
+            reference: u8[h, w, 3], RGB, the person that the video was made from.
+            garment: u8[h, w, 3], RGB, the garment that the video was made from.
+            prompt: the text that the video was made from.
 
         Returns:
             One finite number per name in ``metrics``.
 
         Raises:
-            NotMeasurableError: this video cannot be judged. InputError: a service failed.
+            NotMeasurableError: this video cannot be measured.
+            InputError: a service failed.
         """
 
 
 def weights_path(judge: str, relative: str, origin: str) -> Path:
-    """``$QUICKCHANGE_WEIGHTS/relative``.
+    """The path ``$QUICKCHANGE_WEIGHTS/relative``.
+
+    Args:
+        judge: name, for the message.
+        relative: path below the folder of weights.
+        origin: where the weights are published, for the message.
 
     Raises:
-        WeightsNotFoundError: it does not exist, or the variable is not set; ``origin`` says where it is published.
+        WeightsNotFoundError: the path does not exist, or the variable is not set.
     """
     root = os.environ.get(WEIGHTS_VARIABLE)
     path = Path(root or f"${WEIGHTS_VARIABLE}") / relative

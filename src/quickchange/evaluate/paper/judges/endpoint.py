@@ -28,12 +28,16 @@ RETRIED = frozenset([408, 409, 425, 429, 500, 502, 503, 504])
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Where to ask and how patiently.
+    """An address and how patiently to ask it.
 
     Attributes:
-        url: base address, up to and with ``/v1``. model: name the service knows. key: sent as bearer token if not "".
-        attempts: tries per question, at least 1. wait: seconds before the second try, doubled for every further one.
-        timeout: seconds per try. sleep: waits (replaced in tests).
+        url: base address, up to and with ``/v1``.
+        model: name that the service knows.
+        key: sent as bearer token if not "".
+        attempts: tries per question, at least 1.
+        wait: seconds before the second try, doubled for every further one.
+        timeout: seconds per try.
+        sleep: waits (replaced in tests).
     """
 
     url: str
@@ -46,10 +50,10 @@ class Endpoint:
 
     @staticmethod
     def from_environment(prefix: str, purpose: str) -> Endpoint:
-        """Reads ``{prefix}_URL``, ``{prefix}_MODEL`` and ``{prefix}_KEY``.
+        """Read ``{prefix}_URL``, ``{prefix}_MODEL`` and ``{prefix}_KEY``.
 
         Raises:
-            InputError: address or model is not set; says what for.
+            InputError: address or model is not set; the message says what for.
             ModuleNotFoundError: httpx2 is not installed.
         """
         url, model = os.environ.get(f"{prefix}_URL", ""), os.environ.get(f"{prefix}_MODEL", "")
@@ -60,7 +64,7 @@ class Endpoint:
             )
         if not url.startswith(("http://", "https://")):
             raise InputError(f"{prefix}_URL is {url!r}; expected an address that starts with http:// or https://")
-        import_module("httpx2")  # what is missing shall be said before the first stream
+        import_module("httpx2")  # fail before the first stream, not after it
         return Endpoint(url=url.rstrip("/"), model=model, key=os.environ.get(f"{prefix}_KEY", ""))
 
     def ask(self, content: Sequence[dict[str, Any]], **options: Any) -> dict[str, Any]:
@@ -125,6 +129,6 @@ def picture(image: NDArray[np.uint8], longest: int = 1024) -> dict[str, Any]:
 
 
 def contact(frames: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
-    """Frames [T, H, W, 3], T a multiple of ``columns``, side by side in reading order."""
+    """Lay frames u8[T, H, W, 3], T a multiple of ``columns``, side by side in reading order."""
     rows = [np.concatenate(list(frames[i : i + columns]), 1) for i in range(0, len(frames), columns)]
     return np.concatenate(rows)

@@ -1,4 +1,4 @@
-"""Finding faces and bringing them into the pose that face recognition was trained on."""
+"""Find faces and align them to the pose that face recognition was trained on."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ class FaceDetector:
     """YuNet (OpenCV zoo) through ``cv2.FaceDetectorYN``.
 
     Args:
-        path: ``face_detection_yunet_2023mar.onnx``. confidence: least score of a face, 0..1.
+        path: ``face_detection_yunet_2023mar.onnx``.
+        confidence: least score of a face, 0..1.
 
     Raises:
-        WeightsNotFoundError: no such file. InputError: not a model OpenCV can read.
+        WeightsNotFoundError: no such file.
+        InputError: OpenCV cannot read the model.
     """
 
     def __init__(self, path: Path, confidence: float = 0.6) -> None:
@@ -69,6 +71,6 @@ def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64
 
 
 def aligned_face(image: NDArray[np.uint8], landmarks: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The face cut out and turned upright: uint8 RGB [112, 112, 3]."""
+    """Cut the face out and turn it upright, u8[112, 112, 3]."""
     matrix = similarity_transform(landmarks, TEMPLATE)
     return np.asarray(cv2.warpAffine(image, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR), np.uint8)

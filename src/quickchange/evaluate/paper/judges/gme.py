@@ -32,7 +32,9 @@ class GmeEmbedder:
 
     Args:
         folder: config.json, safetensors, tokenizer and preprocessor_config.json of the model.
-        device: torch device. least, most: image tokens.
+        device: torch device.
+        least: image tokens.
+        most: image tokens.
 
     Raises:
         InputError: weights that are not Qwen2-VL's, or of which a part is missing.
@@ -63,12 +65,12 @@ class GmeEmbedder:
 
     @torch.inference_mode()
     def text(self, text: str, instruction: str = QUERY_INSTRUCTION) -> Tensor:
-        """[D]."""
+        """Embed a text, f32[D]."""
         return self._embed(self._ids(text, instruction))
 
     @torch.inference_mode()
     def image(self, image: Frames) -> Tensor:
-        """[D] of uint8 RGB [H, W, 3]."""
+        """Embed a picture u8[H, W, 3], f32[D]."""
         seen = self.images(images=[Image.fromarray(image)], return_tensors="pt")
         grid = seen["image_grid_thw"]
         tokens = int(grid.prod()) // self.images.merge_size**2
@@ -114,6 +116,7 @@ class GmeJudge(Judge):
         self.embedder, self.most = GmeEmbedder(weights_path(self.name, FOLDER, ORIGIN), device), most
 
     def score(self, frames: Frames, reference: Frames, garment: Frames, prompt: str) -> dict[str, float]:
+        """See ``Judge.score``."""
         if not prompt.strip():
             raise NotMeasurableError("gme: the prompt is empty")
         text = self.embedder.text(prompt)

@@ -31,7 +31,7 @@ LONGEST = 512  # pixels; VBench shrinks larger frames
 
 
 def load_musiq(path: Path, heads: int = 6) -> Musiq:
-    """The network of a file, its sizes read off the tensors.
+    """Load a network; its sizes are read off the tensors.
 
     Raises:
         InputError: not safetensors, or not MUSIQ's parameters.
@@ -58,7 +58,7 @@ def load_musiq(path: Path, heads: int = 6) -> Musiq:
 
 
 class MusiqJudge(Judge):
-    """Mean over up to ``most`` frames."""
+    """Mean MUSIQ score over up to ``most`` frames."""
 
     name = "musiq"
     metrics = (
@@ -79,6 +79,7 @@ class MusiqJudge(Judge):
 
     @torch.inference_mode()
     def score(self, frames: Frames, reference: Frames, garment: Frames, prompt: str) -> dict[str, float]:
+        """See ``Judge.score``."""
         scale = min(1.0, LONGEST / max(frames.shape[1:3]))
         marks = []
         for index in spread_out(len(frames), self.most):

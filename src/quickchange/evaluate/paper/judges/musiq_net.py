@@ -42,6 +42,7 @@ class StandardisedConv(nn.Conv2d):
     """Convolution whose filters are brought to mean 0 and deviation 1 before use."""
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Convolve [N, C, H, W] with "same" padding."""
         std, mean = torch.std_mean(self.weight, (1, 2, 3), keepdim=True)
         stride = self.stride[0]
         padded = pad_same(x_NCHW, self.kernel_size[0], stride)
@@ -59,18 +60,22 @@ class Bottleneck(nn.Module):
         self.conv_proj, self.gn_proj = StandardisedConv(width, out, 1, bias=False), nn.GroupNorm(32, out, eps=1e-4)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Map [N, width, H, W] to [N, out, H, W]."""
         y = F.relu(self.gn1(self.conv1(x_NCHW)))
         y = F.relu(self.gn2(self.conv2(y)))
         return F.relu(self.gn3(self.conv3(y)) + self.gn_proj(self.conv_proj(x_NCHW)))
 
 
 class Attention(nn.Module):
+    """Multi-head self-attention without a mask."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        """Attend over [B, T, D]."""
         q, k, v = (
             layer(x_BTD).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value)
         )
@@ -78,21 +83,27 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
+    """Two linear layers with GELU between them."""
+
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
         return self.fc2(F.gelu(self.fc1(x_BTD)))
 
 
 class Block(nn.Module):
+    """A pre-norm transformer block."""
+
     def __init__(self, config: MusiqConfig) -> None:
         super().__init__()
         self.norm1, self.norm2 = (nn.LayerNorm(config.width, eps=1e-6) for _ in range(2))
         self.attention, self.mlp = Attention(config.width, config.heads), Mlp(config.width, config.mlp)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
         x = x_BTD + self.attention(self.norm1(x_BTD))
         return x + self.mlp(self.norm2(x))
 
@@ -142,7 +153,11 @@ class Musiq(nn.Module):
         self.head = nn.Sequential(head) if config.levels > 1 else head
 
     def forward(self, pictures_BCHW: Tensor) -> Tensor:
-        """pictures in [0, 1] -> [B]; the mark on the scale of the training set (spaq, koniq: 0..100)."""
+        """Score pictures f32[B, 3, H, W] in [0, 1].
+
+        Returns:
+            f32[B], marks on the scale of the training set (spaq, koniq: 0..100).
+        """
         tokens, positions, sizes = [], [], []
         for number, image in enumerate(self.pyramid(pictures_BCHW * 2 - 1)):
             token, position = self.tokens(image)

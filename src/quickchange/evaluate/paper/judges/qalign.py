@@ -76,6 +76,7 @@ class QAlignJudge(Judge):
         self.most = most
 
     def score(self, frames: Frames, reference: Frames, garment: Frames, prompt: str) -> dict[str, float]:
+        """See ``Judge.score``."""
         shown = [picture(frames[i], longest=448) for i in spread_out(len(frames), self.most)]
         choice = self.endpoint.ask(
             [words(QUESTION), *shown, words(OPENING)], max_tokens=1, logprobs=True, top_logprobs=20

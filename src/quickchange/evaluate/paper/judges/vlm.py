@@ -22,7 +22,7 @@ ANSWERS = 3  # asked for, before an answer in the wrong form counts as a failure
 
 
 def parse_grades(answer: str) -> dict[str, float]:
-    """The grades in an answer, which must be one JSON object of three whole numbers from 1 to 5 and nothing else.
+    """Parse an answer, which must be one JSON object of three whole numbers from 1 to 5 and nothing else.
 
     Raises:
         ValueError: anything else.
@@ -37,7 +37,7 @@ def parse_grades(answer: str) -> dict[str, float]:
 
 
 class VlmJudge(Judge):
-    """Asks the endpoint of ``$QUICKCHANGE_VLM_URL``.
+    """Grades from the endpoint of ``$QUICKCHANGE_VLM_URL``.
 
     Raises:
         InputError: no endpoint is set.
@@ -63,6 +63,7 @@ class VlmJudge(Judge):
         self.question = files(__package__).joinpath("vlm_prompt.txt").read_text(encoding="utf-8")
 
     def score(self, frames: Frames, reference: Frames, garment: Frames, prompt: str) -> dict[str, float]:
+        """See ``Judge.score``."""
         index = np.linspace(0, len(frames) - 1, SHOWN).round().astype(int)
         content = [
             words(self.question),

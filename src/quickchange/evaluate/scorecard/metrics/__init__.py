@@ -1,7 +1,8 @@
-"""The scorecard's metrics: ``METRICS`` judge a stream, ``SWITCH_METRICS`` a switch of clothes in one.
+"""The scorecard's metrics: ``METRICS`` measure a stream, ``SWITCH_METRICS`` a switch of clothes in one.
 
-Each is a function of a case (frames, what the parser reads off them, and the same for the truth) with its formula,
-range and direction; bad.py has the input that each must tell from ground truth. docs/scorecard.md is made from these.
+Each is a function of a case (frames, the parser's reading of them, and the same for the truth) with its formula, range
+and direction. faults.py has the input that each must tell from ground truth. docs/scorecard-metrics.md is made from
+these.
 """
 
 from __future__ import annotations

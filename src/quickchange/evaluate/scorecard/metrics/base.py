@@ -1,4 +1,4 @@
-"""What metrics look at, and what is known about each of them."""
+"""Shots and cases, which metrics measure, and the description of a metric."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ Ts = TypeVarTuple("Ts")
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """Frames u8[T,H,W,3] and what can be read off them. ValueError where their sizes differ."""
+    """Frames and the reading of them.
+
+    Attributes:
+        frames: u8[T, H, W, 3].
+        reading: of the parser, or exact.
+
+    Raises:
+        ValueError: their sizes differ.
+    """
 
     frames: Frames
     reading: Reading
@@ -71,9 +79,12 @@ class Shot:
 
 @dataclass(frozen=True, eq=False)
 class Tracks:
-    """Where keypoints would go under each of N prompts, from one first frame: f32[N,T,17,3], x, y, visible (0 or 1).
+    """Keypoint tracks under each of N prompts, from one first frame.
 
-    ``asked`` is the number of the prompt that was given.
+    Attributes:
+        prompts: N texts.
+        tracks: f32[N, T, 17, 3]: x, y in pixels, visible (0 or 1).
+        asked: number of the prompt that was given.
     """
 
     prompts: tuple[str, ...]
@@ -83,13 +94,16 @@ class Tracks:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A stream to judge, beside what the world says.
+    """A stream to measure, beside its ground truth.
 
     Attributes:
-        shown: the stream. truth: the same person, garment and prompt as the world draws them, read by the same
-            instrument as ``shown``, so that its errors are in both. reference: the picture it started from, one frame.
+        shown: the stream.
+        truth: the same person, garment and prompt as the world draws them. The instrument that read ``shown`` has read
+            it
+            too, so its errors are in both.
+        reference: the picture that the stream started from, one frame.
         classes: the true class of every garment attribute.
-        motion: for prompts, else None.
+        motion: for metrics of prompts, else None.
     """
 
     shown: Shot
@@ -105,13 +119,17 @@ class Case:
 
 @dataclass(frozen=True)
 class Metric(Generic[Subject]):
-    """A figure and what has to be known to read it.
+    """A figure and what a reader must know of it.
 
     Attributes:
-        formula: in words and symbols. span: its range. better: which way is good.
-        bad: the input (bad.py, in tests and docs/scorecard.md) that it must tell from ground truth.
-        measure: a case -> the figure; nan where it says nothing about the case.
-        pool: how seeds are put together. digits: in tables.
+        name: key in the scorecard.
+        formula: in words and symbols.
+        span: range of values.
+        better: which way is good.
+        bad: the fault (faults.py) that it must tell from ground truth.
+        measure: from a case to the figure; nan where it says nothing about the case.
+        pool: how seeds are combined.
+        digits: in tables.
     """
 
     name: str
@@ -124,7 +142,7 @@ class Metric(Generic[Subject]):
     digits: int = 3
 
     def worse(self, value: float, than: float) -> bool:
-        """Whether ``value`` is the worse of two figures."""
+        """Whether ``value`` is worse than the figure ``than``."""
         if self.better == "higher":
             return value < than
         if self.better == "lower":
@@ -133,5 +151,5 @@ class Metric(Generic[Subject]):
 
 
 def distance_to_one(ratio: float) -> float:
-    """|log ratio|: half is as far from 1 as double; 0 is infinitely far."""
+    """|log ratio|: a half is as far from 1 as a double; 0 is infinitely far."""
     return float(abs(np.log(ratio))) if ratio > 0 else float("inf")

@@ -1,4 +1,4 @@
-"""Streams with a known fault, to show that metrics see it. Their readings are the true ones, moved along with them."""
+"""Streams with a known fault, to show that metrics see it. Their readings are the true ones, changed in step."""
 
 from __future__ import annotations
 
@@ -20,8 +20,14 @@ BLUR = 2.0  # pixels, of a picture 96 wide
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A case whose stream is the truth itself, and true shots that differ from it in one thing. That of another person
-    may be shorter."""
+    """A case whose stream is the truth itself, and true shots that differ from it in one thing.
+
+    Attributes:
+        case: the truth.
+        other_garment: in another garment.
+        other_person: another person; may be shorter.
+        other_motion: another motion.
+    """
 
     case: Case
     other_garment: Shot
@@ -41,19 +47,23 @@ def _repaint(shot: Shot, paint: Callable[[Frames], Frames]) -> Shot:
 
 
 def shuffled(shot: Shot) -> Shot:
+    """Frames in random order."""
     return _order(shot, np.random.default_rng(0).permutation(len(shot)))
 
 
 def frozen(shot: Shot) -> Shot:
+    """The first frame, repeated."""
     return _order(shot, np.zeros(len(shot), int))
 
 
 def noise(shot: Shot) -> Shot:
+    """Random pixels."""
     rng = np.random.default_rng(0)
     return _repaint(shot, lambda frame: rng.integers(0, 256, frame.shape, np.uint8))
 
 
 def blurred(shot: Shot) -> Shot:
+    """Every frame blurred by ``BLUR``."""
     sigma = BLUR * shot.frames.shape[2] / 96
     return _repaint(shot, lambda frame: np.asarray(cv2.GaussianBlur(frame, (0, 0), sigma), np.uint8))
 
@@ -94,16 +104,17 @@ def _flickering(shot: Shot) -> Shot:
 
 
 def no_switch(case: SwitchCase) -> SwitchCase:
-    """The old garment goes on, in the motion that the truth has after the switch."""
+    """The old garment continues, in the motion that the truth has after the switch."""
     return replace(case, after=case.old[-len(case.after) :])
 
 
 def cut_back(case: SwitchCase) -> SwitchCase:
-    """The new garment is worn in the pose in which the stream began: ``new`` must be the whole truth in it."""
+    """The new garment in the pose at the start of the stream; ``new`` must be the whole truth in it."""
     return replace(case, after=case.new[: len(case.after)])
 
 
 def shuffled_before(case: SwitchCase) -> SwitchCase:
+    """Frames before the switch in random order."""
     return replace(case, before=shuffled(case.before))
 
 

@@ -1,4 +1,4 @@
-"""Whether the worn garment is the one asked for: at a glance (kind and colours), and in its pattern."""
+"""Whether the worn garment is the requested one: at a glance (kind and colours), and in its pattern."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def colour_errors(shown: Shot, truth: Shot) -> list[float]:
 
 
 def can_tell(case: Case, attribute: str) -> bool:
-    """Whether the instrument reads an attribute of the truth rightly: only then can it judge a stream by it."""
+    """Whether the attribute of the truth is read correctly; only then can a stream be measured by it."""
     return int(case.truth.reading.attributes[attribute].mean(0).argmax()) == case.classes[attribute]
 
 
 def attribute_right(attribute: str) -> Callable[[Case], float]:
-    """A measure: share of frames whose attribute is read as the true class; nan where it cannot be told."""
+    """A measure: share of frames whose attribute is read as the true class; nan where ``can_tell`` is false."""
 
     def measure(case: Case) -> float:
         if not can_tell(case, attribute):
@@ -58,11 +58,13 @@ def attribute_right(attribute: str) -> Callable[[Case], float]:
 
 
 def garment_colour(case: Case) -> float:
+    """Mean palette error over sampled frames, CIEDE2000; nan where the truth has no palette."""
     errors = case.shown.once(colour_errors, case.truth)
     return float(np.mean(errors)) if errors else float("nan")
 
 
 def garment_high(case: Case) -> float:
+    """Share of sampled frames with the true kind of garment and a palette error of at most ``SAME_COLOUR``."""
     errors = case.shown.once(colour_errors, case.truth)
     if not errors:
         return float("nan")
@@ -85,6 +87,7 @@ def pattern_features(shot: Shot) -> tuple[Floats, Floats] | None:
 
 
 def garment_low(case: Case) -> float:
+    """Similarity of the worn pattern to the truth's, in [0, 1]: mean over amounts of detail and repetition."""
     true = case.truth.once(pattern_features)
     shown = pattern_features(case.shown)
     if true is None:

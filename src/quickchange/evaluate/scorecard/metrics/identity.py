@@ -1,7 +1,7 @@
-"""Whether it is the same face: the head, aligned by its keypoints, against the reference's.
+"""Whether the face is the same: the head, aligned by its keypoints, against the reference's.
 
-The descriptor is our own and knows nothing of faces: colours and slopes at three sizes. It tells the world's people
-apart at sizes where a face has twenty pixels; it says nothing about photographs.
+The descriptor is our own and is not trained on faces: colours and slopes at three sizes. It tells the world's people
+apart at sizes where a face has twenty pixels. It is not valid for photographs.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ SHIFTS = tuple((x, y) for y in (-2, 0, 2) for x in (-2, 0, 2))  # crop pixels; k
 
 
 def face_points(shot: Shot, t: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Nose, eyes and ears in frame ``t``: places f64[5, 2] in pixels, and which of them are sure, bool[5]."""
     points = shot.reading.keypoints[t, FACE]
     return points[:, :2].astype(np.float64), points[:, 2] > SURE
 
@@ -98,6 +99,7 @@ def similarity(shot: Shot, reference: Shot) -> float:
 
 
 def identity(case: Case) -> float:
+    """Likeness of the heads to the reference's over that of the truth, at most 1; nan where the truth has none."""
     true = case.truth.once(similarity, case.reference)
     # Not even the truth shows the reference's head: a stream cannot be blamed, nor praised.
     if not true > 0:

@@ -14,11 +14,12 @@ from quickchange.evaluate.types import Floats
 
 
 def grey(shot: Shot) -> list[NDArray[np.uint8]]:
+    """The frames in grey, u8[H, W] each."""
     return [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in shot.frames]
 
 
 def flow(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Floats:
-    """Where every pixel of the first picture goes: f32[H,W,2] in pixels (dense inverse search, OpenCV)."""
+    """Optical flow from the first picture to the second, f32[H, W, 2] in pixels (dense inverse search, OpenCV)."""
     search: Any = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]
     return np.asarray(search.calc(first, second, None), np.float32)
 
@@ -42,6 +43,7 @@ def over_truth(shown: float, true: float) -> float:
 
 
 def amplitude_ratio(case: Case) -> float:
+    """``amplitude`` over the truth's; nan for fewer than two frames."""
     if len(case.shown) < 2:
         return float("nan")
     true = case.truth.once(amplitude)
@@ -49,7 +51,7 @@ def amplitude_ratio(case: Case) -> float:
 
 
 def smoothness(case: Case) -> float:
-    """See ``METRICS``."""
+    """1 - error of every frame against the one interpolated from its neighbours, over the contrast; 0 or more."""
     shown = case.shown
     pictures = grey(shown)
     rows, columns = np.mgrid[: shown.frames.shape[1], : shown.frames.shape[2]].astype(np.float32)
@@ -79,6 +81,7 @@ def edge_strength(shot: Shot) -> float:
 
 
 def sharpness(case: Case) -> float:
+    """``edge_strength`` over the truth's."""
     true = case.truth.once(edge_strength)
     return over_truth(edge_strength(case.shown), true)
 

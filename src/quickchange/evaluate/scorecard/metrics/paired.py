@@ -1,4 +1,4 @@
-"""Against the true frames one by one (torchmetrics)."""
+"""Comparison with the true frames, one by one (torchmetrics)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def _tensors(case: Case) -> tuple[Tensor, Tensor]:
 
 
 def psnr(case: Case) -> float:
+    """Peak signal-to-noise ratio to the true frames, dB, at most ``SAME``."""
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     shown, truth = _tensors(case)
@@ -30,6 +31,7 @@ def psnr(case: Case) -> float:
 
 
 def ssim(case: Case) -> float:
+    """Structural similarity to the true frames, -1 to 1."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     found = structural_similarity_index_measure(*_tensors(case), data_range=1.0)

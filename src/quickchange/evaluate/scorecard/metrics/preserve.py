@@ -25,7 +25,7 @@ PRESERVED = 0.95  # of the truth's own similarity to the reference
 
 
 def region_of(reading: Reading, region: str) -> Mask:
-    """bool[T,H,W]."""
+    """The mask bool[T, H, W] of a region of ``REGIONS``."""
     return np.logical_or.reduce([reading.mask(label) for label in REGIONS[region]])
 
 
@@ -67,6 +67,7 @@ def region_kept(region: str) -> Callable[[Case], float]:
 
 
 def preserve(case: Case) -> float:
+    """Mean of ``region_kept`` over the regions that can be measured; nan where none can."""
     values = [region_kept(region)(case) for region in REGIONS]
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 

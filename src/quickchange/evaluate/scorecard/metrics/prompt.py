@@ -1,4 +1,4 @@
-"""Whether the person does what the prompt says: keypoints against where every prompt of the world would take them."""
+"""Whether the person does what the prompt says: keypoints against their tracks under every prompt of the world."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNSEEN = 0.5  # the distance of a point that is seen in one and not in the other
 
 
 def possible_motions(spec: ClipSpec) -> list[ClipSpec]:
-    """The clip under every prompt of its difficulty, each motion from its start, where all of them stand at rest."""
+    """The clip under every prompt of its difficulty. Each motion starts at rest."""
     names = [name for name, _ in (EASY_MOTIONS if spec.difficulty == "easy" else FULL_MOTIONS)]
     by_words: dict[str, ClipSpec] = {}
     for name in names:
@@ -38,9 +38,14 @@ def possible_motions(spec: ClipSpec) -> list[ClipSpec]:
 
 
 def possible_tracks(options: Sequence[ClipSpec], asked: int, frames: int, fps: float, size: tuple[int, int]) -> Tracks:
-    """What ``options``, clips of one person of ``size`` (width, height), would look like; nothing is drawn.
+    """Keypoint tracks of ``options`` without drawing anything.
 
-    ``asked`` is the one that the stream was prompted with.
+    Args:
+        options: clips of one person.
+        asked: number of the option that the stream was prompted with.
+        frames: length.
+        fps: frames per second.
+        size: (width, height) in pixels.
     """
     body = Body(options[0].person)
     skeleton, points = Skeleton(body), Keypoints(body)
@@ -83,6 +88,7 @@ def _ranks(case: Case) -> tuple[float, Floats] | None:
 
 
 def prompt(case: Case) -> float:
+    """Share of the other prompts whose tracks are farther from the stream than the asked prompt's; ties count half."""
     found = _ranks(case)
     if found is None:
         return float("nan")
@@ -91,6 +97,7 @@ def prompt(case: Case) -> float:
 
 
 def prompt_first(case: Case) -> float:
+    """Whether the asked prompt's track is the nearest, 0 or 1."""
     found = _ranks(case)
     return float("nan") if found is None else float(found[0] < found[1].min())
 

@@ -1,4 +1,4 @@
-"""Statistics of regions of frames: colour palettes, and how much detail there is in which direction and size."""
+"""Statistics of regions of frames: colour palettes, and amounts of detail by direction and size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Palette = list[tuple[float, Lab]]
 
 
 def inner(mask: Mask) -> Mask:
-    """The mask without its edge pixels, which are mixed with what is beside; with them where little else is left."""
+    """Remove a mask's edge pixels, which mix with their neighbours; keep them where little else is left."""
     small = erode(mask, 1)
     return small if small.sum() >= LEAST_PIXELS else mask
 
@@ -59,6 +59,7 @@ def mean_colour(shot: Shot, mask_THW: Mask) -> Lab | None:
 
 
 def as_lab(values: NDArray[np.floating]) -> Lab:
+    """Three numbers as an L*a*b* colour."""
     return float(values[0]), float(values[1]), float(values[2])
 
 
@@ -97,15 +98,25 @@ def detail(lab_HWC: Floats, mask: Mask) -> Floats:
 
 
 def overlap(first: Floats, second: Floats) -> float:
-    """Ruzicka similarity of two lists of amounts, in [0, 1]: what they share of what either has. Amounts too small to
-    be seen count as equal."""
+    """Ruzicka similarity of two lists of amounts, in [0, 1]: the shared amount over the greater amount.
+
+    Amounts too small to be seen count as equal.
+    """
     f, s = first + VISIBLE_DETAIL, second + VISIBLE_DETAIL
     return float(np.minimum(f, s).sum() / np.maximum(f, s).sum())
 
 
 def repetition(lab_HWC: Floats, mask: Mask, lags: int = 20) -> Floats:
-    """Covariance of a region's colours with themselves ``1 .. lags`` pixels (of a picture 96 wide) to the side and
-    below: f32[2 * lags] in squared L*a*b* units."""
+    """Covariance of a region's colours with themselves ``1 .. lags`` pixels to the side and below.
+
+    Args:
+        lab_HWC: f32[H, W, C].
+        mask: bool[H, W], the region.
+        lags: in pixels of a picture 96 wide.
+
+    Returns:
+        f32[2 * lags] in squared L*a*b* units.
+    """
     inside = mask.astype(np.float32)
     rest = (lab_HWC - lab_HWC[mask].mean(0)) * inside[..., None]
     step = lab_HWC.shape[1] / 96

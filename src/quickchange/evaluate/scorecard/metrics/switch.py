@@ -1,4 +1,4 @@
-"""What happens at a switch of clothes: do they change, how soon, and does anything else jump."""
+"""A switch of clothes: whether and how soon the clothes change, and whether anything else jumps."""
 
 from __future__ import annotations
 
@@ -27,8 +27,16 @@ CHANGED = 0.9  # of the way from the old colour to the new one
 
 @dataclass(frozen=True, eq=False)
 class SwitchCase:
-    """Frames before and after a switch, what the old and the new garment truly look like, when worn, on this person,
-    the number of frames in the first chunk after the switch, and the person's height in pixels."""
+    """A stream around a switch, with its truth.
+
+    Attributes:
+        before: frames before the switch.
+        after: frames after it.
+        old: truth in the old garment on this person.
+        new: truth in the new garment.
+        first_chunk: frames of the first chunk after the switch.
+        body_height: the person's height in pixels.
+    """
 
     before: Shot
     after: Shot
@@ -39,7 +47,7 @@ class SwitchCase:
 
 
 def body_height(spec: ClipSpec, width: int, height: int) -> float:
-    """How tall the person would stand in the picture, in pixels, even where the framing cuts the legs off."""
+    """Height in pixels of the standing person, even where the framing cuts the legs off."""
     body = Body(spec.person)
     seen = window(body, spec.camera.framing, width / height, MOTIONS[spec.motion.name].reach)
     return height * body.height / (seen.height / spec.camera.zoom)
@@ -52,6 +60,7 @@ def worn_colour(shot: Shot) -> Lab | None:
 
 
 def success(case: SwitchCase) -> float:
+    """Whether the first chunk wears the new colour (nearer than the old one, within ``SAME_COLOUR``), 0 or 1."""
     found, old, new = worn_colour(case.after[: case.first_chunk]), worn_colour(case.old), worn_colour(case.new)
     if old is None or new is None:
         return float("nan")
@@ -62,6 +71,7 @@ def success(case: SwitchCase) -> float:
 
 
 def colour_error_after(case: SwitchCase) -> float:
+    """CIEDE2000 between the worn colour of the first chunk after the switch and the true new one."""
     found, new = worn_colour(case.after[: case.first_chunk]), worn_colour(case.new)
     if new is None:
         return float("nan")
@@ -69,9 +79,9 @@ def colour_error_after(case: SwitchCase) -> float:
 
 
 def progress(case: SwitchCase) -> NDArray[np.float64] | None:
-    """Per frame after the switch, how far the worn colour has come from what the stream wore to the true new one.
+    """How far the worn colour has come from the stream's old colour to the true new one, f64[T] after the switch.
 
-    None where there is no way to go: no garment was worn, or one of the new colour already.
+    None where there is no way to go: no garment was worn, or the colours are alike already.
     """
     start, new = worn_colour(case.before[-case.first_chunk :]), worn_colour(case.new)
     if start is None or new is None:
@@ -84,6 +94,7 @@ def progress(case: SwitchCase) -> NDArray[np.float64] | None:
 
 
 def frames_to_change(case: SwitchCase) -> float:
+    """Number of the first frame after the switch with ``progress`` of ``CHANGED`` or more, from 1."""
     found = progress(case)
     if found is None:
         return float("nan")
@@ -101,23 +112,28 @@ def point_step(before: Shot, after: Shot) -> float:
 
 
 def pose_jump(case: SwitchCase) -> float:
+    """Mean distance of keypoints across the switch, in body heights."""
     return point_step(case.before, case.after) / case.body_height
 
 
 def pose_step(case: SwitchCase) -> float:
+    """Median over neighbouring frames before the switch of the mean distance of keypoints, in body heights."""
     steps = [point_step(case.before[t : t + 1], case.before[t + 1 : t + 2]) for t in range(len(case.before) - 1)]
     return float(np.nanmedian(steps)) / case.body_height if np.isfinite(steps).any() else float("nan")
 
 
 def pose_ratio(case: SwitchCase) -> float:
+    """``pose_jump`` over ``pose_step``; around 1 where the switch is not visible in the pose."""
     return pose_jump(case) / max(pose_step(case), 1e-6)
 
 
 def background_jump(case: SwitchCase) -> float:
+    """Mean L*a*b* distance of the background across the switch."""
     return background_change(case.before[-1:], case.after[:1])
 
 
 def flicker(case: SwitchCase) -> float:
+    """Mean L*a*b* step of the worn colour between neighbouring frames after the switch."""
     colours = [worn_colour(case.after[t : t + 1]) for t in range(len(case.after))]
     seen = [c for c in colours if c is not None]
     steps = [float(np.linalg.norm(np.subtract(a, b))) for a, b in pairwise(seen)]
