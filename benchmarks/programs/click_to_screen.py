@@ -25,6 +25,7 @@ PATIENCE = 30_000  # ms
 
 
 def main() -> None:
+    """Measure as the command line asks, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--switches", type=int, default=24, help="how many (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="that the server computes with (default: its own choice)")

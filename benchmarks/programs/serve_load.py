@@ -1,11 +1,11 @@
-"""How the studio's server holds up: several viewers at once, or one for minutes with a switch every two seconds.
+"""Measure the studio's server under load: several clients at once, or one for minutes with a switch every two seconds.
 
     python benchmarks/programs/serve_load.py # 1, 2, 4, 8 viewers, 20 s each -> benchmarks/serve-load.json
     python benchmarks/programs/serve_load.py --soak 300 # 5 minutes -> benchmarks/serve-soak.json and .png
 
-Starts a server of its own on a free port of this machine and talks to nothing else. Viewers take frames over the real
-socket and acknowledge them, but do not decode: times are from sending ``wear`` to the arrival of the first frame that
-obeys it, to which a browser adds decoding and a wait for the next screen refresh.
+It starts a server of its own on a free port of this machine and talks to nothing else. Clients receive frames over the
+real socket and acknowledge them, but do not decode. Times are from sending ``wear`` to the arrival of the first frame
+that obeys it; a browser adds decoding and a wait for the next screen refresh.
 """
 
 from __future__ import annotations
@@ -44,7 +44,18 @@ MEGABYTE = 2**20
 
 @dataclass(frozen=True)
 class Load:
-    """What ``viewers`` at a time got. Rates are frames/s, of every viewer; times ms; memory MB of the server."""
+    """What several clients at a time got.
+
+    Attributes:
+        viewers: how many.
+        rates: frames/s of every one.
+        switches: how many switches of all of them were seen.
+        switch_p50: median time of a switch, ms.
+        switch_p95: 95th percentile, ms.
+        dropped: frames, of all of them.
+        busy_refused: further clients, of five, that were refused.
+        memory: of the server, MB.
+    """
 
     viewers: int
     rates: list[float]
@@ -58,7 +69,7 @@ class Load:
 
 @contextmanager
 def server(places: int, threads: int | None) -> Iterator[tuple[str, psutil.Process]]:
-    """A running, warm server: its address and process."""
+    """Run a warm server; gives its address and process."""
     command = [sys.executable, "-m", "quickchange", "serve", "--model", str(MODEL), "--port", "0"]
     command += ["--max-sessions", str(places), *(["--threads", str(threads)] if threads else [])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -71,7 +82,7 @@ def server(places: int, threads: int | None) -> Iterator[tuple[str, psutil.Proce
 
 
 async def garments(viewer: Viewer, names: Sequence[str], every: float, seconds: float, times: list[float]) -> int:
-    """Takes frames for ``seconds``, changing clothes about every ``every`` seconds. Returns how many frames came."""
+    """Receive frames for ``seconds``, change clothes about every ``every`` seconds, and count the frames."""
     rng = random.Random(0)
     count, number, asked = 0, 0, (0, 0.0)
     began = time.monotonic()
@@ -84,9 +95,9 @@ async def garments(viewer: Viewer, names: Sequence[str], every: float, seconds: 
             asked = (0, 0.0)
         if frame.at >= switch_at and not asked[0]:
             number += 1
-            # a quarter more or less: clicks shall fall anywhere between chunks
+            # a quarter more or less, so that clicks fall anywhere between chunks
             switch_at += every * rng.uniform(0.75, 1.25)
-            # Only one viewer sends controls here, so that their sequence ids simply count.
+            # Only this client sends controls, so their sequence ids simply count.
             asked = (viewer.welcome.sequence + number, time.monotonic())
             wear = messages.Wear(id=number, garment=names[number % len(names)])
             pending = asyncio.create_task(viewer.send(wear))
@@ -96,7 +107,7 @@ async def garments(viewer: Viewer, names: Sequence[str], every: float, seconds: 
 
 
 async def watch(url: str, names: Sequence[str], seconds: float, every: float) -> tuple[float, list[float], int]:
-    """One viewer: frames/s, switch times and dropped frames."""
+    """Watch as one client: frames/s, switch times and dropped frames."""
     times: list[float] = []
     async with connect(url) as viewer:
         await viewer.send(messages.Open(person=PERSON, garment=names[0], prompt=PROMPT, seed=1))
@@ -110,7 +121,7 @@ async def watch(url: str, names: Sequence[str], seconds: float, every: float) ->
 
 
 async def measure(viewers: int, seconds: float, every: float, threads: int | None) -> Load:
-    """``viewers`` at once, and one more that finds no place."""
+    """Measure ``viewers`` clients at once, and one more that finds no slot."""
     with server(viewers, threads) as (url, process):
         names = await bundled(url)
         watching = [asyncio.create_task(watch(url, names, seconds, every)) for _ in range(viewers)]
@@ -132,7 +143,7 @@ async def measure(viewers: int, seconds: float, every: float, threads: int | Non
 
 
 async def ask_in_vain(url: str, tries: int = 5) -> int:
-    """How many of ``tries`` further viewers are told that the server is busy."""
+    """Count how many of ``tries`` further clients are told that the server is busy."""
     refused = 0
     for _ in range(tries):
         try:
@@ -144,7 +155,7 @@ async def ask_in_vain(url: str, tries: int = 5) -> int:
 
 
 async def bundled(url: str) -> list[str]:
-    """Ids of the bundled tops."""
+    """Fetch the ids of the bundled tops."""
     import httpx2
 
     async with httpx2.AsyncClient() as client:
@@ -153,7 +164,7 @@ async def bundled(url: str) -> list[str]:
 
 
 async def soak(seconds: float, every: float, threads: int | None) -> dict[str, Any]:
-    """One viewer, a switch every ``every`` seconds: memory and switch times over time."""
+    """Watch as one client with a switch every ``every`` seconds: memory and switch times over time."""
     memory: list[tuple[float, float]] = []
     times: list[float] = []
     with server(1, threads) as (url, process):
@@ -198,7 +209,7 @@ async def soak(seconds: float, every: float, threads: int | None) -> dict[str, A
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
-    """Memory and switch times of a soak, over time."""
+    """Draw memory and switch times of a soak, over time."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -216,7 +227,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
 
 def about(**settings: Any) -> dict[str, Any]:
-    """What a record says of itself."""
+    """Collect what a record says about itself."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": commit(),
@@ -227,6 +238,7 @@ def about(**settings: Any) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Measure as the command line asks, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--viewers", default="1,2,4,8", help="how many at a time (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20, help="of every measurement (default: %(default)g)")

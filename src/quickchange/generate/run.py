@@ -27,45 +27,56 @@ SHEET_FRAMES_PER_GARMENT = 8
 
 
 class ChunkLike(Protocol):
-    """A piece of a stream.
-
-    Attributes:
-        frames: uint8 [T, H, W, 3].
-        obeys: sequence id of the last control that they obey.
-    """
+    """A piece of a stream."""
 
     @property
-    def frames(self) -> Frame: ...
+    def frames(self) -> Frame:
+        """uint8 [T, H, W, 3]."""
+        ...
+
     @property
-    def obeys(self) -> int: ...
+    def obeys(self) -> int:
+        """Sequence id of the last control that the frames obey."""
+        ...
 
 
 class ChunkStream(Protocol):
-    """An endless stream of chunks. ``wear`` takes effect with the next chunk and returns its sequence id."""
+    """An endless stream of chunks."""
 
     def __iter__(self) -> Iterator[ChunkLike]: ...
-    def wear(self, garment: Frame | PlacedGarment, *, cutout: bool) -> int: ...
+
+    def wear(self, garment: Frame | PlacedGarment, *, cutout: bool) -> int:
+        """Change the garment from the next chunk on and return the control's sequence id."""
+        ...
 
 
 class StudioLike(Protocol):
-    """Opens streams.
-
-    Attributes:
-        fps: frames per second.
-        width: of a frame, px.
-        height: of a frame, px.
-    """
+    """Opens streams."""
 
     @property
-    def fps(self) -> float: ...
+    def fps(self) -> float:
+        """Frames per second."""
+        ...
+
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """Of a frame, px."""
+        ...
+
     @property
-    def height(self) -> int: ...
-    def place_garment(self, rgb: Frame, alpha: NDArray[np.float32]) -> Frame: ...
+    def height(self) -> int:
+        """Of a frame, px."""
+        ...
+
+    def place_garment(self, rgb: Frame, alpha: NDArray[np.float32]) -> Frame:
+        """Place a cut-out garment where the model expects garments; see ``Studio.place_garment``."""
+        ...
+
     def open(
         self, *, reference: Frame, garment: Frame | PlacedGarment, prompt: str, seed: int, cutout: bool
-    ) -> AbstractContextManager[ChunkStream]: ...
+    ) -> AbstractContextManager[ChunkStream]:
+        """Open a stream; see ``Studio.open``."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,14 @@ Role = Literal["garment", "person"]
 
 @dataclass(frozen=True)
 class Item:
-    """A bundled picture; ``kind`` of a garment, None of a person."""
+    """A bundled picture.
+
+    Attributes:
+        id: in the protocol.
+        name: for people.
+        kind: of a garment; None: a person.
+        path: of the file.
+    """
 
     id: str
     name: str
@@ -25,19 +32,24 @@ class Item:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All bundled pictures, in the order in which they are shown."""
+    """All bundled pictures.
+
+    Attributes:
+        people: in the order in which the page shows them.
+        garments: likewise.
+    """
 
     people: tuple[Item, ...]
     garments: tuple[Item, ...]
 
     def find(self, role: Role, name: str) -> Item | None:
-        """The item of that id, or None."""
+        """Return the item of that id, or None."""
         items = self.people if role == "person" else self.garments
         return next((item for item in items if item.id == name), None)
 
 
 def load_catalogue() -> Catalogue:
-    """Reads assets/studio/catalogue.json (written by scripts/demo_inputs.py)."""
+    """Read assets/studio/catalogue.json, which scripts/demo_inputs.py writes."""
     assets = Path(str(files("quickchange").joinpath("assets")))
     read = json.loads((assets / "studio" / "catalogue.json").read_text(encoding="utf-8"))
 

@@ -1,4 +1,4 @@
-"""A viewer without a screen: speaks the protocol of ``/v1/stream`` from Python. Used by the tests and the load script.
+"""A client without a screen: speaks the protocol of ``/v1/stream`` from Python.
 
 async with connect("http://127.0.0.1:8000") as viewer:
     await viewer.send(Open(person="anna", garment="red-tee"))
@@ -31,11 +31,15 @@ from quickchange.serve.protocol.problems import Problem
 Message = TypeVar("Message", bound=BaseModel)
 
 ACK_EVERY = 6  # frames
-MOST_KEPT = 256  # messages and frames nobody has asked for yet
+MOST_KEPT = 256  # messages and frames that the caller has not asked for yet
 
 
 class RefusedError(QuickchangeError, RuntimeError):
-    """The server answered with a problem."""
+    """The server answered with a problem.
+
+    Attributes:
+        problem: its details.
+    """
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail)
@@ -44,7 +48,13 @@ class RefusedError(QuickchangeError, RuntimeError):
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame as it came: header, encoded picture, and when (``time.monotonic``)."""
+    """A frame as it came.
+
+    Attributes:
+        header: number, obeyed control, epoch and time.
+        data: the encoded picture.
+        at: when it came, ``time.monotonic``.
+    """
 
     header: FrameHeader
     data: bytes
@@ -55,7 +65,8 @@ class Viewer:
     """One open stream. Made by ``connect``.
 
     Attributes:
-        welcome: what the server said first. acknowledge: answer frames by itself.
+        welcome: the server's first message.
+        acknowledge: whether frames are acknowledged automatically.
     """
 
     welcome: messages.Welcome
@@ -67,14 +78,19 @@ class Viewer:
         self._kept: deque[Frame | BaseModel] = deque(maxlen=MOST_KEPT)
 
     async def send(self, message: BaseModel) -> None:
-        """Sends a message of the protocol."""
+        """Send a message of the protocol."""
         await self.socket.send(message.model_dump_json())
 
     async def control(self, make: Callable[[int], BaseModel], timeout: float = 10.0) -> messages.Accepted:
-        """Sends a control, made with a request id, and waits until it is accepted. What comes meanwhile is kept.
+        """Send a control and wait until it is accepted. Frames and messages that come meanwhile are kept.
+
+        Args:
+            make: makes the message from a request id.
+            timeout: seconds.
 
         Raises:
-            RefusedError: the server cannot do that. TimeoutError: no answer.
+            RefusedError: the server cannot do that.
+            TimeoutError: no answer.
         """
         self._requests += 1
         request = self._requests
@@ -91,15 +107,20 @@ class Viewer:
         return answer
 
     async def wear(self, garment: str) -> int:
-        """Asks for a garment; returns the sequence id."""
+        """Ask for a garment and return the sequence id."""
         return (await self.control(lambda request: messages.Wear(id=request, garment=garment))).sequence
 
     def forget(self) -> None:
-        """Drops what has come and nobody asked for."""
+        """Drop the frames and messages that are kept."""
         self._kept.clear()
 
     async def wait(self, wanted: Callable[[Frame | BaseModel], bool], timeout: float = 10.0) -> Any:
-        """The first frame or message that is ``wanted``, from what is kept or still comes. Others are kept."""
+        """Return the first frame or message that is ``wanted``, from those kept and those to come. Others are kept.
+
+        Raises:
+            RefusedError: the server closed the stream with a problem.
+            TimeoutError: it did not come within ``timeout`` seconds.
+        """
         for item in self._kept:
             if wanted(item):
                 self._kept.remove(item)
@@ -112,12 +133,12 @@ class Viewer:
                 self._kept.append(item)
 
     async def message(self, kind: type[Message], timeout: float = 10.0) -> Message:
-        """The next message of a kind."""
+        """Return the next message of a kind; errors as ``wait``."""
         found: Message = await self.wait(lambda item: isinstance(item, kind), timeout)
         return found
 
     async def frames(self, seconds: float) -> AsyncIterator[Frame]:
-        """Frames that come within ``seconds``; messages are kept."""
+        """Yield the frames that come within ``seconds``; messages are kept."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             try:
@@ -150,14 +171,17 @@ class Viewer:
 async def connect(
     url: str, codecs: Sequence[Codec] = ("h264", "jpeg"), *, token: str | None = None, resume: str | None = None
 ) -> AsyncIterator[Viewer]:
-    """Opens the socket and says hello.
+    """Open the socket and send ``hello``.
 
     Args:
         url: of the server, e.g. ``http://127.0.0.1:8000``.
-        token: bearer token of the server. resume: ``welcome.session`` of a stream whose socket was lost.
+        codecs: to ask for, best first.
+        token: bearer token of the server.
+        resume: ``welcome.session`` of a stream whose socket was lost.
 
     Raises:
-        RefusedError: busy, warming up, unknown session ... OSError: no server there.
+        RefusedError: busy, warming up, unknown session and the like.
+        OSError: there is no server.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     address = url.replace("http", "ws", 1).rstrip("/") + "/v1/stream"

@@ -1,7 +1,7 @@
-"""Frames to bytes that a browser decodes: H.264 (Annex B), VP8, or JPEG pictures.
+"""Encode frames for a browser: H.264 (Annex B), VP8, or JPEG pictures.
 
-An encoder belongs to one viewer and is not thread-safe. Small frames are enlarged first: with colour at half the
-resolution (4:2:0), a garment's edge would otherwise be a single smeared pixel.
+An encoder belongs to one client and is not thread-safe. Small frames are enlarged first: video stores colour at half
+the resolution (4:2:0), so a garment's edge would otherwise be a single smeared pixel.
 """
 
 from __future__ import annotations
@@ -24,19 +24,30 @@ Frame = NDArray[np.uint8]
 LEAST_HEIGHT = 256  # px, of an encoded picture
 KEY_SECONDS = 10.0  # at most between two key frames
 JPEG_QUALITY = 88
-BITS_PER_PIXEL = 0.35  # of VP8, which needs a target
+BITS_PER_PIXEL = 0.35  # of VP8, which needs a target bit rate
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One picture. ``key``: it can be decoded on its own."""
+    """One encoded picture.
+
+    Attributes:
+        data: its bytes.
+        key: whether it can be decoded on its own.
+    """
 
     data: bytes
     key: bool
 
 
 class Encoder(Protocol):
-    """``codec`` as in the protocol; ``width`` and ``height`` of the encoded pictures, px."""
+    """Encodes the frames of one client.
+
+    Attributes:
+        codec: as in the protocol.
+        width: of the encoded pictures, px.
+        height: of the encoded pictures, px.
+    """
 
     codec: Codec
     width: int
@@ -44,21 +55,32 @@ class Encoder(Protocol):
 
     @property
     def decoder(self) -> str:
-        """Codec string for WebCodecs; for H.264 known after the first picture."""
+        """Codec string for WebCodecs. For H.264 it is known after the first picture."""
         ...
 
     def encode(self, frame: Frame, key: bool = False) -> Encoded:
-        """``frame`` uint8 [H, W, 3] of the size given at the start; ``key``: make it decodable on its own."""
+        """Encode a frame.
+
+        Args:
+            frame: uint8 [H, W, 3], of the size that the encoder was made for.
+            key: make the picture decodable on its own.
+        """
         ...
 
 
 def wire_scale(height: int) -> int:
-    """Whole factor by which frames of this height are enlarged."""
+    """Return the whole factor by which frames of this height are enlarged."""
     return max(1, -(-LEAST_HEIGHT // height))
 
 
 def make_encoder(codec: Codec, width: int, height: int, fps: float) -> Encoder:
-    """An encoder for frames of ``width`` x ``height`` px.
+    """Make an encoder.
+
+    Args:
+        codec: as in the protocol.
+        width: of the frames, px.
+        height: of the frames, px.
+        fps: frames per second.
 
     Raises:
         ValueError: unknown codec.
@@ -74,7 +96,7 @@ def make_encoder(codec: Codec, width: int, height: int, fps: float) -> Encoder:
 
 
 def h264_decoder(annex_b: bytes) -> str | None:
-    """WebCodecs' string for a stream, from its sequence parameter set; None where there is none in these bytes."""
+    """Read the codec string for WebCodecs from a sequence parameter set; None if these bytes hold none."""
     at = annex_b.find(b"\0\0\1")
     while at >= 0:
         unit = annex_b[at + 3 : at + 7]

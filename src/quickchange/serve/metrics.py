@@ -1,4 +1,4 @@
-"""What ``GET /metrics`` tells Prometheus. One registry per server: several can live in one process."""
+"""Counters and gauges for ``GET /metrics``. One registry per server, so several can live in one process."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Metrics:
         def counter(name: str, text: str) -> Counter:
             return Counter(f"quickchange_{name}", text, registry=self.registry)
 
-        self._sessions = Gauge("quickchange_sessions", "Streams that hold a place", registry=self.registry)
+        self._sessions = Gauge("quickchange_sessions", "Streams that hold a slot", registry=self.registry)
         self._frames = counter("frames_generated", "Frames generated")
         self._seconds = counter("device_seconds", "Seconds that the device worked for streams")
         self._evicted = counter("cache_evicted", "Latent frames that left the KV cache because it was full")
         self._withdrawn = counter("cache_withdrawn", "Latent frames that a switch took out of the KV cache")
         self._shown = counter("frames_shown", "Frames sent to viewers")
         self._opened = counter("sessions_opened", "Streams opened")
-        self._busy = counter("busy", "Streams refused for want of a place")
-        self._resumed = counter("resumed", "Streams taken up again after a lost socket")
+        self._busy = counter("busy", "Streams refused for lack of a slot")
+        self._resumed = counter("resumed", "Streams resumed after a lost socket")
         self._uploads = counter("uploads", "Pictures uploaded")
         self._switch = Histogram(
             "quickchange_switch_seconds",
@@ -58,23 +58,29 @@ class Metrics:
         self._withdrawn.inc(withdrawn)
 
     def shown(self) -> None:
+        """Count a frame that was sent to a client."""
         self._shown.inc()
 
     def opened(self) -> None:
+        """Count a new session."""
         self._opened.inc()
 
     def busy(self) -> None:
+        """Count a client that was refused for lack of a slot."""
         self._busy.inc()
 
     def resumed(self) -> None:
+        """Count a session that was resumed."""
         self._resumed.inc()
 
     def uploaded(self) -> None:
+        """Count an upload."""
         self._uploads.inc()
 
     def switched(self, milliseconds: float) -> None:
+        """Observe the time of a switch, from the click to the screen."""
         self._switch.observe(milliseconds / 1000)
 
     def text(self) -> bytes:
-        """In Prometheus' text format."""
+        """Format everything as Prometheus reads it."""
         return generate_latest(self.registry)

@@ -1,4 +1,7 @@
-"""Recordings: fragmented MP4 while they grow, so that a crash loses half a second; a plain MP4 when they are done."""
+"""Recordings: fragmented MP4 while they grow, a plain MP4 when they are done.
+
+Because of the fragments, a crash loses about half a second.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +29,18 @@ logger = logging.getLogger(__name__)
 Frame = NDArray[np.uint8]
 
 FRAGMENT_SECONDS = 0.5
-BACKLOG = 48  # frames that may wait to be encoded; more are lost
+BACKLOG = 48  # frames that may wait to be encoded; further ones are lost
 
 
 class Recording:
     """One recording, written by a thread of its own.
 
     Args:
-        path: the MP4 to be. Until ``finish`` the same path ending in ``.part.mp4`` grows, playable at any time.
-        width, height: of the frames, px. fps: frames per second. seconds: the longest that it may become.
+        path: the MP4 to write. Until ``finish``, the same path ending in ``.part.mp4`` grows; it is always playable.
+        width: of the frames, px.
+        height: of the frames, px.
+        fps: frames per second.
+        seconds: the longest that it may become.
 
     Attributes:
         lost: frames that came faster than they could be encoded.
@@ -59,12 +65,16 @@ class Recording:
 
     @property
     def full(self) -> bool:
-        """Whether it has reached its longest, or cannot be written any more."""
+        """Whether it has reached its longest, or can no longer be written."""
         return self._failure is not None or round(self.seconds * self.fps) >= self._most
 
     def add(self, number: int, frame: Frame) -> None:
-        """Takes a shown frame, uint8 [H, W, 3], without waiting. Numbers grow; where some are missing, the frame before
-        stands longer."""
+        """Add a frame that was shown, without waiting.
+
+        Args:
+            number: of the frame. Where numbers are missing, the frame before stands longer; older ones are ignored.
+            frame: uint8 [H, W, 3].
+        """
         if self.full or number <= self._last:
             return
         try:
@@ -76,7 +86,7 @@ class Recording:
         self._last = number
 
     def finish(self) -> Path:
-        """Ends the recording and makes the plain MP4, index at the front. Waits for the thread.
+        """End the recording and write the plain MP4, index at the front. Blocks.
 
         Raises:
             RuntimeError: nothing was recorded, or it could not be written.
@@ -92,7 +102,7 @@ class Recording:
         return self.path
 
     def discard(self) -> None:
-        """Ends the recording and removes its files."""
+        """End the recording and delete its files."""
         self._stop()
         self.part.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
@@ -107,7 +117,7 @@ class Recording:
     def _write(self) -> None:
         try:
             self._write_fragments()
-        except Exception as error:  # disk full, folder gone: the stream goes on, the recording says so
+        except Exception as error:  # disk full, folder gone: the stream goes on; ``finish`` raises
             logger.exception("recording %s failed", self.part.name)
             self._failure = error
 
@@ -134,7 +144,7 @@ class Recording:
 
 
 def remux(source: Path, target: Path) -> None:
-    """Copies an MP4's pictures into a plain MP4 that plays everywhere, whole or not at all."""
+    """Copy an MP4's pictures into a plain MP4 that plays everywhere; ``target`` is written whole or not at all."""
     with (
         atomic_path(target) as temporary,
         av.open(str(source)) as reading,

@@ -1,4 +1,4 @@
-"""What the server is told when it starts."""
+"""The settings of a server."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ class Settings:
     """Everything but the model.
 
     Attributes:
-        token: bearer token asked of every route and socket; None: none.
-        ahead: how far generation may run in front of the screen when a chunk begins, seconds.
-        max_sessions: streams at a time; None: what memory and speed allow, measured when warm.
+        token: bearer token that every route and socket asks for; None: no token.
+        ahead: how far in front of the screen a finished chunk may begin, seconds.
+        max_sessions: sessions at a time; None: what memory and speed allow, measured once the model is warm.
         resume_seconds: how long a session outlives its socket.
         hosts: values of the Host header that are answered, without port, beside IP addresses.
-        origins: web pages of other hosts that may use the API, e.g. ``https://example.org``.
-        recordings: folder that keeps recordings; None: a temporary one, each freed with its session.
+        origins: origins of other hosts whose pages may use the API, e.g. ``https://example.org``.
+        recordings: folder that keeps recordings; None: a temporary one, each file deleted with its session.
         recording_seconds: longest recording.
-        upload_bytes, uploads: largest upload, and how many a session may hold.
+        upload_bytes: largest upload.
+        uploads: how many pictures a session may hold.
         generate_seconds: longest video of ``POST /v1/generate``.
-        certificate, key: PEM files to sign what is generated with (C2PA); None: not signed.
+        certificate: PEM file of the certificate chain that signs generated files (C2PA); None: not signed.
+        key: PEM file of its private key.
     """
 
     token: str | None = None

@@ -1,4 +1,4 @@
-"""Pictures that viewers hand in: read with care, in a worker that cannot be flooded, and kept for one session."""
+"""Uploaded pictures: read with care, in a worker that cannot be flooded, and kept for one session."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Result = TypeVar("Result")
 
 MAX_MEGAPIXELS = 50
 PREVIEW_SIDE, PREVIEW_MARGIN = 384, 0.04
-KEPT_SIDE = 2048  # px, of pictures that are kept while a video is made
+KEPT_SIDE = 2048  # px a side, of pictures that are kept while a video is made
 BACKLOG = 4  # pictures that may wait
 BUSY_RETRY = 2.0  # seconds
-# How formats begin that can be told by content and are not taken. Anything else is left to the decoder to refuse.
+# First bytes of formats that are refused by name. The decoder refuses everything else that it does not know.
 REFUSED = (
     (b"<svg", "an SVG drawing"), (b"<?xml", "XML"), (b"<!doc", "an HTML page"), (b"<html", "an HTML page"),
     (b"%pdf", "a PDF"), (b"pk\x03\x04", "a ZIP archive"), (b"%!ps", "PostScript"),
@@ -38,24 +38,36 @@ REFUSED = (
 
 
 class Fitter(Protocol):
-    """What of a studio is needed: its size and where it places garments."""
+    """The part of a studio that fits pictures."""
 
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """Of a frame, px."""
+        ...
+
     @property
-    def height(self) -> int: ...
-    def place_garment(self, rgb: RGB, alpha: NDArray[np.float32]) -> RGB: ...
+    def height(self) -> int:
+        """Of a frame, px."""
+        ...
+
+    def place_garment(self, rgb: RGB, alpha: NDArray[np.float32]) -> RGB:
+        """Place a cut-out garment where the model expects garments; see ``Studio.place_garment``."""
+        ...
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture of a viewer's own.
+    """An uploaded picture.
 
     Attributes:
-        picture: as the model will see it, uint8 [H, W, 3].
-        preview: PNG of at most 384 px a side, of a garment with what was removed transparent.
-        recognised: False where a background was to be removed and could not be told apart.
-        width, height: of the picture that was handed in, px.
+        id: in the protocol.
+        role: what it shows.
+        kind: of a garment; None: unknown, or a person.
+        picture: as the model sees it, uint8 [H, W, 3].
+        preview: PNG of at most 384 px a side. Of a garment, the removed background is transparent.
+        recognised: False if a background was to be removed and could not be told apart.
+        width: of the uploaded picture, px.
+        height: of the uploaded picture, px.
     """
 
     id: str
@@ -69,19 +81,27 @@ class Upload:
 
 
 class ImageWorker:
-    """One thread that decodes and cuts out, with few waiting: pictures can take a second each."""
+    """One thread that decodes pictures and removes backgrounds. Few may wait: each can take a second.
+
+    Args:
+        backlog: how many jobs may wait.
+    """
 
     def __init__(self, backlog: int = BACKLOG) -> None:
         self._most, self._waiting = 1 + backlog, 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="images")
 
     async def run(self, job: Callable[..., Result], *args: Any) -> Result:
-        """Runs ``job(*args)``; ProblemError "busy" where too many wait. Called on the event loop."""
+        """Run ``job(*args)``. Call this on the event loop.
+
+        Raises:
+            ProblemError: "busy", too many jobs wait.
+        """
         if self._waiting >= self._most:
             raise problem("busy", "too many pictures are being read; try again in a moment", BUSY_RETRY)
         self._waiting += 1
         loop, work = asyncio.get_running_loop(), self._thread.submit(job, *args)
-        # Counted until it is done, not until whoever waits for it gives up.
+        # Counted until it is done, also if the caller gives up waiting.
         work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._done))
         return await asyncio.wrap_future(work)
 
@@ -89,14 +109,18 @@ class ImageWorker:
         self._waiting -= 1
 
     def shutdown(self) -> None:
+        """Cancel the jobs that wait, and wait for the one that runs."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
 
 def read_picture(data: bytes) -> RGB:
-    """An uploaded still picture, upright, without any metadata: uint8 [H, W, 3].
+    """Read an uploaded still picture, upright and without metadata.
+
+    Returns:
+        uint8 [H, W, 3].
 
     Raises:
-        ProblemError: "unsupported-media" for what is no picture of the formats taken, animations included.
+        ProblemError: "unsupported-media", not a picture in an accepted format, or an animation.
         InputError: empty, too large, or damaged.
     """
     if not data:
@@ -122,12 +146,12 @@ def read_picture(data: bytes) -> RGB:
 
 
 def read_person(data: bytes) -> RGB:
-    """An uploaded person, at most 2048 px a side; errors as ``read_picture``."""
+    """Read an uploaded person, at most 2048 px a side; errors as ``read_picture``."""
     return _shrunk(read_picture(data))
 
 
 def read_garment(data: bytes, cutout: bool) -> Garment:
-    """An uploaded garment, at most 2048 px a side, cut out if wished; errors as ``read_picture``."""
+    """Read an uploaded garment, at most 2048 px a side, cut out if ``cutout``; errors as ``read_picture``."""
     rgb = _shrunk(read_picture(data))
     return Garment(*cut_out(rgb)) if cutout else Garment(rgb)
 
@@ -140,7 +164,15 @@ def _shrunk(rgb: RGB) -> RGB:
 
 
 def read_upload(data: bytes, studio: Fitter, role: Role, kind: Kind | None, cutout: bool) -> Upload:
-    """An upload, decoded, cut out (a garment, if wished) and fitted; errors as ``read_picture``."""
+    """Decode an upload, cut it out and fit it to the model; errors as ``read_picture``.
+
+    Args:
+        data: bytes of the file.
+        studio: fits the picture.
+        role: what it shows.
+        kind: of a garment, or None.
+        cutout: remove a garment's background.
+    """
     name = f"{role}-{secrets.token_hex(8)}"
     rgb = read_picture(data)
     height, width = rgb.shape[:2]

@@ -30,6 +30,11 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def _published(description: str) -> ConfigDict:
+    """Keep the published description of a message beside a docstring of another form."""
+    return ConfigDict(json_schema_extra={"description": description})
+
+
 # -- from the viewer ---------------------------------------------------------------------------------------------------
 
 
@@ -125,8 +130,16 @@ class Switched(_Message):
 
 
 class Ack(_Message):
-    """What has been shown: number of the last frame on the screen. At least every 12 frames or 250 ms while frames
-    come; a viewer that stays silent loses frames, then the stream waits for it."""
+    """The last frame on the screen, and the controls that reached it.
+
+    A client acknowledges at least every 12 frames or 250 ms while frames come. One that stays silent loses frames, then
+    the stream waits for it.
+    """
+
+    model_config = _published(
+        "What has been shown: number of the last frame on the screen. At least every 12 frames or 250 ms while frames\n"
+        "come; a viewer that stays silent loses frames, then the stream waits for it."
+    )
 
     type: Literal["ack"] = "ack"
     frame: Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -203,8 +216,19 @@ class Accepted(_Message):
 
 
 class Video(_Message):
-    """How to decode the frames from the next key frame on. `decoder` is the codec string for WebCodecs, or
-    `image/jpeg`; `width` and `height` are those of the encoded pictures."""
+    """How to decode the frames from the next key frame on.
+
+    Attributes:
+        codec: of the frames.
+        decoder: codec string for WebCodecs, or `image/jpeg`.
+        width: of the encoded pictures, px.
+        height: of the encoded pictures, px.
+    """
+
+    model_config = _published(
+        "How to decode the frames from the next key frame on. `decoder` is the codec string for WebCodecs, or\n"
+        "`image/jpeg`; `width` and `height` are those of the encoded pictures."
+    )
 
     type: Literal["video"] = "video"
     codec: Codec
@@ -214,9 +238,24 @@ class Video(_Message):
 
 
 class Stats(_Message):
-    """Once a second. Rates are frames per second over the last seconds; `generated` is the device's speed while it
-    worked for this session; `rate` is what was sent to the screen; `dropped` counts since the session began; switch
-    times are those the viewer reported, ms."""
+    """Measurements of a session, sent once a second.
+
+    Attributes:
+        generated: the device's speed while it worked for this session, frames per second.
+        rate: frames sent to the screen per second, over the last seconds.
+        buffered_ms: video generated and not shown.
+        dropped: frames since the session began.
+        sessions: on the server.
+        switches: number of recent switches that the client reported.
+        switch_p50: their median time, ms.
+        switch_p95: their 95th percentile, ms.
+    """
+
+    model_config = _published(
+        "Once a second. Rates are frames per second over the last seconds; `generated` is the device's speed while it\n"
+        "worked for this session; `rate` is what was sent to the screen; `dropped` counts since the session began; "
+        "switch\ntimes are those the viewer reported, ms."
+    )
 
     type: Literal["stats"] = "stats"
     generated: float
@@ -245,8 +284,15 @@ class CacheEntry(_Message):
 
 
 class CacheStep(_Message):
-    """One transition of the cache, and how it looks afterwards. Entries in state `withdrawn` leave with this step.
-    `frames`, `evicted` and `withdrawn` count since the take began."""
+    """One transition of the cache, and its entries afterwards.
+
+    Entries in state `withdrawn` leave with this step. Counts are those since the engine session began.
+    """
+
+    model_config = _published(
+        "One transition of the cache, and how it looks afterwards. Entries in state `withdrawn` leave with this step.\n"
+        "`frames`, `evicted` and `withdrawn` count since the take began."
+    )
 
     move: str
     segment: int
@@ -278,8 +324,18 @@ class Recording(_Message):
 
 
 class Trouble(_Message):
-    """Something went wrong. The session goes on unless `fatal`, after which the server closes the socket. `id` is that
-    of the control that failed."""
+    """Something went wrong.
+
+    Attributes:
+        problem: its details.
+        fatal: whether the server closes the socket now; otherwise the session goes on.
+        id: of the control that failed.
+    """
+
+    model_config = _published(
+        "Something went wrong. The session goes on unless `fatal`, after which the server closes the socket. `id` is "
+        "that\nof the control that failed."
+    )
 
     type: Literal["problem"] = "problem"
     problem: Problem

@@ -1,4 +1,4 @@
-"""What the cache inspector shows: the books of the KV cache, state by state, as messages of the protocol. Pure."""
+"""The KV cache's ledger, transition by transition, as messages of the protocol: what the inspector shows. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from quickchange.serve.protocol.messages import CacheEntry, CacheStep
 
 
 def describe(before: Ledger, states: Sequence[Ledger]) -> list[CacheStep]:
-    """The transitions from ``before`` through ``states``, each with the entries afterwards and those that it took out.
+    """Describe the transitions from ``before`` through ``states``.
 
-    Transitions that leave no trace in the books' entries or versions are passed over.
+    Each one lists the entries that are there afterwards and those that it withdrew. Transitions that change neither
+    entries nor versions are left out.
+
+    Args:
+        before: the ledger before the first transition.
+        states: the ledger after every transition.
     """
     steps = []
     for after in states:

@@ -1,17 +1,17 @@
-"""When a chunk is generated, when a frame is shown, and what is dropped. Pure logic: the caller brings the time.
+"""When a chunk is generated, when a frame is shown, and which frames are dropped. Pure: the caller brings the time.
 
-Generated frames wait in a bounded queue and leave it when they are due. A chunk is begun so late that its first frame
-will be at most ``ahead`` seconds in front of the screen when it is there; a click is never far from the next chunk.
-What makes a stream lag is dropped, never queued:
+Generated frames wait in a bounded queue until they are due. Generation starts as late as possible: when a chunk is
+ready, at most ``ahead`` seconds of video are still queued. A click therefore waits only briefly for the next chunk.
+Nothing may make a stream lag:
 
-* a viewer that does not keep up loses frames, before they are encoded;
-* a viewer that has stopped acknowledging, a tab in the background and a pause stop generation;
-* where the device does not keep up, frames are spread evenly over the time that it needs, instead of coming in bursts.
+* A client that does not keep up loses frames, before they are encoded.
+* Generation stops while a client does not acknowledge frames, while its tab is in the background, and while it pauses.
+* A device that does not keep up shows its frames evenly over the time that it needs, not in bursts.
 
-A switch flushes what nobody has seen. Only the frames stay that bridge the time until the new chunk is there, and the
-stream goes on from the last of them: the picture neither stops nor jumps, and nothing old follows.
+A switch drops all queued frames except the few needed until the new chunk is ready. The new chunk continues from the
+last of those, so the video neither freezes nor jumps, and no old frame follows.
 
-All times are seconds on a clock of the caller's that never goes back.
+All times are seconds on a clock of the caller that never goes back.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from quickchange.errors import QuickchangeError
 
 Item = TypeVar("Item")
 
-LEAST_IN_FLIGHT = 16  # frames: viewers may acknowledge every twelfth only
+LEAST_IN_FLIGHT = 16  # frames: clients may acknowledge only every twelfth
 IN_FLIGHT_SECONDS = 0.75  # of video sent and not acknowledged, before frames are dropped
 STALL_SECONDS = 2.0  # of silence with that much in flight, before generation stops
 LONGEST_STRETCH = 12.0
@@ -34,7 +34,7 @@ EASE = 0.3  # weight of the newest measurement in running means
 
 
 class QueueFullError(QuickchangeError, RuntimeError):
-    """There is no room for a chunk yet."""
+    """The queue has no room for a chunk yet."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,11 @@ class Due(Generic[Item]):
     """A frame to show now.
 
     Attributes:
+        item: the frame.
         number: of the frame in the stream.
-        media: when it is due on the stream's own clock, which stands still with the picture, seconds.
-        epoch: flushes before it was put. cut: it is the first one shown of its epoch.
+        media: when it is due on the stream's own clock, seconds. That clock stops while the picture does.
+        epoch: number of flushes before it was put.
+        cut: whether it is the first one shown of its epoch.
     """
 
     item: Item
@@ -67,13 +69,14 @@ class Pacer(Generic[Item]):
     Args:
         fps: the model's frames per second.
         ahead: how far in front of the screen a finished chunk may begin, seconds.
-        chunk: most frames of a chunk.
+        chunk: the most frames of a chunk.
 
     Attributes:
         dropped: frames that were due and not shown.
         epoch: number of flushes so far.
         stretch: how many times longer than at ``fps`` a frame stays on the screen; 1 unless the device is slow.
-        next_number: of the next frame to be put. last_shown: of the last frame that left the queue, -1 at first.
+        next_number: number of the next frame to be put.
+        last_shown: number of the last frame that left the queue, -1 at first.
 
     Raises:
         ValueError: a number out of range.
@@ -89,7 +92,7 @@ class Pacer(Generic[Item]):
         self.last_shown = -1
         self.stretch = 1.0
         self._queue: deque[_Queued[Item]] = deque()
-        self._due: float | None = None  # of the next frame; None: as soon as it is there
+        self._due: float | None = None  # of the next frame; None: as soon as it is ready
         self._media = 0.0  # of the next frame, if it comes in time
         self._shown_epoch = 0
         self._in_flight: deque[int] = deque()  # numbers sent and not acknowledged
@@ -100,7 +103,7 @@ class Pacer(Generic[Item]):
         self._switches: deque[float] = deque(maxlen=RECENT)
         self._held: set[str] = set()
 
-    # -- what it is like -----------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------------------------------
 
     @property
     def period(self) -> float:
@@ -118,25 +121,30 @@ class Pacer(Generic[Item]):
         return not self._held
 
     def stalled(self, now: float) -> bool:
-        """Whether the viewer has been silent for so long that generating on makes no sense."""
+        """Whether the client has been silent for so long that generation must stop."""
         return len(self._in_flight) >= self.most_in_flight and now - self._heard_at > STALL_SECONDS
 
     # -- generation ----------------------------------------------------------------------------------------------------
 
     def wants_chunk(self, now: float, switch: bool = False) -> bool:
-        """Whether it is time to begin the next chunk; one that is a ``switch`` never waits for its time."""
+        """Whether it is time to begin the next chunk. A ``switch`` does not wait for its time."""
         if not self.flowing or self.stalled(now):
             return False
         return switch or self.buffered - self._turnaround <= self.ahead + 1e-9
 
     def next_chunk_at(self, now: float) -> float | None:
-        """When to ask ``wants_chunk`` again, if nothing else happens before; None: not before something does."""
+        """Time at which to ask ``wants_chunk`` again if nothing happens before; None: only when something happens."""
         if not self.flowing or self.stalled(now):
             return None
         return now + max(0.0, self.buffered - self._turnaround - self.ahead)
 
     def generated(self, seconds: float, switch: bool) -> None:
-        """A chunk took ``seconds`` from asking for the device to having the frames."""
+        """Note how long a chunk took.
+
+        Args:
+            seconds: from asking for the device to having the frames.
+            switch: whether it was a switch.
+        """
         (self._switches if switch else self._chunks).append(seconds)
         if switch:
             return
@@ -146,20 +154,20 @@ class Pacer(Generic[Item]):
             self._turnaround += EASE * (seconds - self._turnaround)
 
     def has_room(self, count: int) -> bool:
-        """Whether ``count`` frames can be put now. Putting blocks until then."""
+        """Whether ``count`` frames can be put now."""
         return len(self._queue) + count <= self.capacity
 
     def put(self, items: Sequence[Item], now: float) -> None:
-        """Queues a chunk's frames.
+        """Queue a chunk's frames.
 
         Raises:
-            QueueFullError: there is no room for them yet.
+            QueueFullError: there is no room for them yet; see ``has_room``.
         """
         if not self.has_room(len(items)):
             raise QueueFullError(f"{len(items)} frames beside {len(self._queue)}; there is room for {self.capacity}")
         self._adapt(len(items), now)
         if not self._queue and self._due is not None and self._due < now:
-            self._media += now - self._due  # the screen stood still for want of frames: the clock went on
+            self._media += now - self._due  # the screen stood still for lack of frames: the clock went on
             self._due = now
         for item in items:
             self._queue.append(_Queued(item, self.next_number, self.epoch))
@@ -167,7 +175,7 @@ class Pacer(Generic[Item]):
         self._last_put = now
 
     def _adapt(self, count: int, now: float) -> None:
-        """Finds the pace that the device can hold."""
+        """Adapt ``stretch`` to the pace that the device can hold."""
         if self._last_put is None or not count:
             return
         needed = min((now - self._last_put) * self.fps / count, LONGEST_STRETCH)
@@ -178,15 +186,15 @@ class Pacer(Generic[Item]):
     # -- the screen ----------------------------------------------------------------------------------------------------
 
     def next_due(self, now: float) -> float | None:
-        """When to call ``pop``, if nothing else happens before; None: not before something does."""
+        """Time at which to call ``pop`` if nothing happens before; None: only when something happens."""
         if not self._queue or not self.flowing:
             return None
         return now if self._due is None else max(now, self._due)
 
     def pop(self, now: float) -> Due[Item] | None:
-        """The frame to send now, or None if none is due or the viewer is too far behind.
+        """Pop the frame to send now; None if none is due or the client is too far behind.
 
-        Of several that are due only the newest is shown; the others are dropped.
+        Of several frames that are due, the newest is shown and the others are dropped.
         """
         if not self._queue or not self.flowing or (self._due is not None and now < self._due):
             return None
@@ -211,7 +219,7 @@ class Pacer(Generic[Item]):
         return Due(frame.item, frame.number, media, frame.epoch, cut)
 
     def acknowledge(self, number: int, now: float) -> None:
-        """The viewer is done with all frames up to ``number``: shown, or passed over."""
+        """Note that the client has shown all frames up to ``number``, or passed them over."""
         self._heard_at = now
         while self._in_flight and self._in_flight[0] <= number:
             self._in_flight.popleft()
@@ -219,24 +227,23 @@ class Pacer(Generic[Item]):
     # -- switches ------------------------------------------------------------------------------------------------------
 
     def bridge(self, now: float) -> int:
-        """Number of the last frame that will be on the screen when a switch begun now is there: the one to go on
-        from."""
+        """Predict the last frame on the screen when a switch that begins now is ready: the one to continue from."""
         if not self.flowing or not self._queue:
             return self.last_shown
         due = now if self._due is None else self._due
-        # The quickest of late: a picture that stands for a moment disturbs less than a click that waits.
+        # The quickest of the last few: a picture that stands for a moment disturbs less than a click that waits.
         ready = now + min(self._switches or self._chunks, default=0.0)
         count = max(0, int((ready - due) / self.period) + 1) if ready >= due else 0
         return min(self.last_shown + count, self.next_number - 1)
 
     def flush(self, after: int) -> int:
-        """Discards every frame behind number ``after``; the next one put is ``after + 1``, in a new epoch.
+        """Discard every queued frame after number ``after``. The next one put is ``after + 1``, in a new epoch.
 
         Returns:
-            How many were discarded.
+            How many frames were discarded.
 
         Raises:
-            ValueError: ``after`` has left the queue before the last frame, or was never put.
+            ValueError: a later frame than ``after`` has been shown already, or ``after`` was never put.
         """
         if not self.last_shown <= after < self.next_number:
             raise ValueError(f"cannot go on from frame {after}: {self.last_shown} is shown, {self.next_number} next")
@@ -245,7 +252,7 @@ class Pacer(Generic[Item]):
             self._queue.pop()
         self.next_number = after + 1
         self.epoch += 1
-        self._last_put = None  # a switch says nothing of the pace
+        self._last_put = None  # a switch says nothing about the pace
         return discarded
 
     # -- standing still ------------------------------------------------------------------------------------------------

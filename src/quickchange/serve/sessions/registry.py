@@ -1,4 +1,4 @@
-"""All streams of a server: who has a place, who may come back, and that everything is freed in the end."""
+"""All sessions of a server: slots, resuming, and freeing everything in the end. It belongs to the event loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from quickchange.serve.uploads import ImageWorker, Upload
 
 if TYPE_CHECKING:
     from quickchange.engine.conditioner import ConditionImage
-    from quickchange.media.images import Source
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +29,13 @@ class SessionRegistry:
     """See the module header.
 
     Args:
-        studio: loaded and warm. model: what to tell viewers of it. places: streams at a time.
+        services: what sessions share.
+        catalogue: the bundled pictures.
+        capacity: how many sessions and one-shot videos there may be at a time.
 
     Attributes:
-        device: the thread that computes. images: the worker that decodes uploads. videos: threads for
-            one-shot videos.
+        images: the worker that decodes uploads.
+        videos: threads for one-shot videos.
     """
 
     def __init__(self, services: Services, catalogue: Catalogue, capacity: int) -> None:
@@ -43,20 +44,24 @@ class SessionRegistry:
         self.videos = ThreadPoolExecutor(capacity, thread_name_prefix="videos")
         services.metrics.count_sessions(lambda: self.occupied)
         self._sessions: dict[str, LiveSession] = {}
-        self._others = 0  # places taken by one-shot videos
+        self._others = 0  # slots held by one-shot videos
         self._expiries: dict[str, asyncio.TimerHandle] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._prepared: dict[tuple[Role, str], ConditionImage] = {}
 
     @property
     def occupied(self) -> int:
-        """Places taken."""
+        """Slots taken."""
         return len(self._sessions) + self._others
 
-    # -- places --------------------------------------------------------------------------------------------------------
+    # -- slots ---------------------------------------------------------------------------------------------------------
 
     def create(self) -> LiveSession:
-        """A new stream; ProblemError "busy" where every place is taken."""
+        """Create a session.
+
+        Raises:
+            ProblemError: "busy", every slot is taken.
+        """
         self._check_capacity()
         session = LiveSession(self.services)
         self._sessions[session.token] = session
@@ -65,7 +70,11 @@ class SessionRegistry:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Holds a place for something else than a stream; ProblemError "busy" where every place is taken."""
+        """Hold a slot for something other than a session.
+
+        Raises:
+            ProblemError: "busy", every slot is taken.
+        """
         self._check_capacity()
         self._others += 1
         try:
@@ -81,12 +90,16 @@ class SessionRegistry:
             raise problem("busy", detail, retry_after=BUSY_RETRY)
 
     async def settle(self) -> None:
-        """Where all places are taken, waits a moment for streams that are about to end."""
+        """Wait a moment for sessions that are about to end, if all slots are taken."""
         if self.occupied >= self.capacity and self._closing:
             await asyncio.wait(self._closing, timeout=SETTLE_SECONDS)
 
     def find(self, token: str) -> LiveSession:
-        """The stream of that token; ProblemError "unknown-session" where it has ended or never was."""
+        """Return the session of that token.
+
+        Raises:
+            ProblemError: "unknown-session", it has ended or never was.
+        """
         session = self._sessions.get(token)
         if session is None or session.state is State.CLOSED:
             detail = "this session is not known; it has ended, or waited too long for its viewer: open a new one"
@@ -94,14 +107,14 @@ class SessionRegistry:
         return session
 
     def attach(self, session: LiveSession, subscriber: Subscriber) -> None:
-        """A viewer has come, or come back."""
+        """Connect a subscriber: a client has come, or come back."""
         expiry = self._expiries.pop(session.token, None)
         if expiry is not None:
             expiry.cancel()
         session.attach(subscriber)
 
     def detach(self, session: LiveSession, subscriber: Subscriber) -> None:
-        """A viewer has gone: the stream waits for it for a while, then it is freed."""
+        """Disconnect a subscriber. Its session waits ``resume_seconds`` for the client, then it is freed."""
         if session.detach(subscriber) and session.token in self._sessions:
             if session.state is State.ERROR:
                 self.end(session)
@@ -110,8 +123,12 @@ class SessionRegistry:
             self._expiries[session.token] = loop.call_later(self.services.settings.resume_seconds, self.end, session)
 
     def end(self, session: LiveSession) -> asyncio.Task[None]:
-        """Begins to end a stream and to free everything of it; its place is free when the task is done. The task is
-        the registry's: a caller that waits for it may be cancelled."""
+        """Begin to end a session and to free everything that it holds.
+
+        Returns:
+            The task that does it. The slot is free when it is done. The registry keeps the task, so a caller that waits
+            for it may be cancelled.
+        """
         task = asyncio.create_task(self._end(session), name="end")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -127,7 +144,7 @@ class SessionRegistry:
             self._sessions.pop(session.token, None)
 
     async def close(self) -> None:
-        """Ends everything."""
+        """End all sessions and the threads."""
         for session in list(self._sessions.values()):
             self.end(session)
         if self._closing:
@@ -139,11 +156,19 @@ class SessionRegistry:
     # -- pictures ------------------------------------------------------------------------------------------------------
 
     def person(self, session: LiveSession, name: str) -> ConditionImage:
-        """The person of that id, uploaded to this stream or bundled; ProblemError "not-found"."""
+        """Return a person, uploaded in this session or bundled.
+
+        Raises:
+            ProblemError: "not-found".
+        """
         return self._picture(session, name, "person")
 
     def garment(self, session: LiveSession, name: str) -> ConditionImage:
-        """The garment of that id, likewise."""
+        """Return a garment, uploaded in this session or bundled.
+
+        Raises:
+            ProblemError: "not-found".
+        """
         return self._picture(session, name, "garment")
 
     def _picture(self, session: LiveSession, name: str, role: Role) -> ConditionImage:
@@ -154,20 +179,18 @@ class SessionRegistry:
         return self._prepared[role, name]
 
     def prepare_bundled(self) -> None:
-        """Encodes all bundled pictures, so that no click waits for it. Blocks."""
+        """Encode all bundled pictures ahead of time, so that no click waits for it. Blocks."""
         for item in self.catalogue.people:
-            self._prepared["person", item.id] = self.prepare("person", item.path)
+            self._prepared["person", item.id] = self.services.studio.prepare_reference(item.path)
         for item in self.catalogue.garments:
-            self._prepared["garment", item.id] = self.prepare("garment", item.path)
-
-    def prepare(self, role: Role, picture: Source) -> ConditionImage:
-        """Fits and encodes a bundled picture. Blocks."""
-        if role == "person":
-            return self.services.studio.prepare_reference(picture)
-        return self.services.studio.prepare_garment(picture)
+            self._prepared["garment", item.id] = self.services.studio.prepare_garment(item.path)
 
     def add_upload(self, session: LiveSession, upload: Upload) -> None:
-        """Gives a stream a picture of its own, ready to wear. On the device's thread."""
+        """Encode an upload and give it to a session. Runs on the device's thread.
+
+        Raises:
+            ProblemError: "too-many-uploads".
+        """
         if upload.role == "person":
             prepared = self.services.studio.prepare_reference(upload.picture)
         else:

@@ -1,7 +1,7 @@
-"""One viewer's stream: its state, its pace, its pictures, its recording. Lives on the event loop.
+"""One live session: its state, its pace, its pictures, its recording. It belongs to the event loop.
 
-A task produces chunks, turn by turn, as the pacer asks for them; whoever watches takes frames out and is told what
-happens. The stream outlives its viewer until the registry closes it.
+A task generates chunks, turn by turn, when the pacer wants them. A subscriber pops the frames that are due and is told
+what happens. The session outlives its subscriber until the registry closes it.
 """
 
 from __future__ import annotations
@@ -42,28 +42,33 @@ KEPT_SWITCHES = 256  # times of switches
 
 
 class Subscriber(Protocol):
-    """Whoever watches a stream."""
+    """The receiver of a session's frames and messages: one client's connection."""
 
     def tell(self, message: BaseModel) -> None:
-        """Takes a message without waiting."""
+        """Accept a message without waiting."""
         ...
 
     def wake(self) -> None:
-        """There may be a frame to take, or it is due at another time."""
+        """Look again: a frame may be due, or at another time than before."""
         ...
 
     def dismiss(self, reason: str, taken_over: bool = False) -> None:
-        """The stream has ended, or is someone else's now."""
+        """End: the session was closed, or belongs to another subscriber now."""
         ...
 
 
 class LiveSession:
     """See the module header.
 
+    Args:
+        services: what sessions share.
+
     Attributes:
-        token: the secret that resumes it. state: see the protocol.
-        prepared: pictures of its own, ready for the engine.
-        person, garment: ids in force.
+        token: the secret that resumes the session.
+        state: see ``protocol.states``.
+        prepared: the session's own pictures, encoded, by role and id.
+        person: id of the person in force, empty before ``open``.
+        garment: id of the garment in force, empty before ``open``.
     """
 
     def __init__(self, services: Services) -> None:
@@ -129,7 +134,16 @@ class LiveSession:
     # -- controls ------------------------------------------------------------------------------------------------------
 
     def open(self, person: str, garment: str, scene: Scene) -> None:
-        """Starts the stream. ProtocolError if it was started before."""
+        """Start the stream.
+
+        Args:
+            person: id of the person.
+            garment: id of the garment.
+            scene: what to generate.
+
+        Raises:
+            InvalidTransitionError: it was started before.
+        """
         self._go(Event.OPEN)
         self.person, self.garment = person, garment
         self._controls = Controls(scene)
@@ -155,20 +169,35 @@ class LiveSession:
         return sequence
 
     def check_room(self) -> None:
-        """ProblemError "too-many-uploads" where there is no room for another picture of its own."""
+        """Check that the session may hold another picture of its own.
+
+        Raises:
+            ProblemError: "too-many-uploads".
+        """
         most = self._services.settings.uploads
         if len(self.prepared) >= most:
             raise problem("too-many-uploads", f"{most} uploads are kept for a session; open a new one for more")
 
     def pause(self, paused: bool) -> None:
+        """Stop the picture where it is, or let it go on.
+
+        Raises:
+            InvalidTransitionError: not in this state.
+        """
         self._go(Event.PAUSE if paused else Event.RESUME)
         self._hold("paused", paused)
 
     def hide(self, hidden: bool) -> None:
+        """Stop while nobody can see the picture, or let it go on.
+
+        Raises:
+            InvalidTransitionError: not in this state.
+        """
         self._go(Event.WATCH)
         self._hold("hidden", hidden)
 
     def inspect(self, on: bool) -> None:
+        """Report the cache's transitions with every chunk, or stop doing so."""
         self._inspecting = on
 
     def decoder_failed(self) -> None:
@@ -178,6 +207,7 @@ class LiveSession:
         self._wake()
 
     def acknowledge(self, ack: messages.Ack) -> None:
+        """Note which frames the client has shown, and how long its switches took."""
         self._go(Event.WATCH)
         self._pacer.acknowledge(ack.frame, time.monotonic())
         for switched in ack.switched:
@@ -257,7 +287,11 @@ class LiveSession:
     # -- the screen ----------------------------------------------------------------------------------------------------
 
     def pop(self) -> tuple[Due[Shot] | None, float | None]:
-        """The frame to send now, if any, and how many seconds until the next one is due (None: not known)."""
+        """Pop the frame to send now.
+
+        Returns:
+            The frame, or None if none is due; and the seconds until the next one is due, None if nobody knows.
+        """
         now = time.monotonic()
         due = self._pacer.pop(now)
         at = self._pacer.next_due(now)
@@ -273,12 +307,24 @@ class LiveSession:
         return due, None if at is None else max(0.0, at - now)
 
     def snapshot(self, number: int | None) -> NDArray[np.uint8] | None:
-        """The shown frame of that number, or the nearest that is held; None before the first."""
+        """Return a shown frame.
+
+        Args:
+            number: of the frame; the nearest that is still held is returned. None: the last one shown.
+
+        Returns:
+            uint8 [H, W, 3], or None before the first frame.
+        """
         if not self._kept:
             return None
         return min(self._kept, key=lambda kept: abs(kept[0] - (self._kept[-1][0] if number is None else number)))[1]
 
     def stats(self, sessions: int) -> messages.Stats:
+        """Measure the session as it is now.
+
+        Args:
+            sessions: how many the server has.
+        """
         now = time.monotonic()
         buffered, dropped = self._pacer.buffered, self._pacer.dropped
         recent = [at for at in self._sent if now - at < RATE_SECONDS]
@@ -296,6 +342,12 @@ class LiveSession:
         )
 
     def welcome(self, resumed: bool, codec: messages.Codec) -> messages.Welcome:
+        """Describe the session to a client that has just connected.
+
+        Args:
+            resumed: whether the session is older than the connection.
+            codec: of the frames to come.
+        """
         scene = None if self._controls is None else self._controls.scene
         return messages.Welcome(
             version=VERSION,
@@ -317,7 +369,11 @@ class LiveSession:
     # -- recording -----------------------------------------------------------------------------------------------------
 
     def record(self, on: bool) -> None:
-        """Starts or ends a recording; the viewer is told when it can be fetched."""
+        """Start or end a recording. The subscriber is told when the file can be fetched.
+
+        Raises:
+            InvalidTransitionError: not in this state.
+        """
         self._go(Event.RECORD)
         if on and self._recording is None:
             studio, settings = self._services.studio, self._services.settings
@@ -345,7 +401,7 @@ class LiveSession:
     # -- the end -------------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Frees everything."""
+        """End the session and free everything that it holds."""
         if self.state is not State.CLOSED:
             self._go(Event.CLOSE)
         if self._subscriber is not None:
@@ -366,7 +422,7 @@ class LiveSession:
 
 
 def draw_seed() -> int:
-    """A seed for a take of which nobody asked for a certain one."""
+    """Draw a seed for a client that did not ask for one."""
     return secrets.randbelow(MAX_SEED)
 
 

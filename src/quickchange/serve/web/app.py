@@ -1,4 +1,4 @@
-"""The application: routes, socket, page, and a model that loads while the server already answers."""
+"""The application: routes, socket and page; the model loads while the server already answers."""
 
 from __future__ import annotations
 
@@ -40,12 +40,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STATIC = Path(str(files("quickchange.serve").joinpath("page")))
-MEMORY_SHARE = 0.6  # of what is free, for sessions
+MEMORY_SHARE = 0.6  # of the free memory, for sessions
 SPEED_CHUNKS = 4  # generated to learn how fast the device is
 
 
 class Server:
-    """What routes share. ``registry`` is None until the model is warm; ``failed`` is called if it cannot be loaded."""
+    """What routes share.
+
+    Args:
+        load: loads and warms the model.
+        name: of the model, for people.
+        settings: everything else.
+
+    Attributes:
+        registry: all sessions; None until the model is warm.
+        catalogue: the bundled pictures.
+        failed: called with the error if the model cannot be loaded.
+        ready: called with the registry once the model is warm.
+    """
 
     def __init__(self, load: Callable[[], Studio], name: str, settings: Settings) -> None:
         self.registry: SessionRegistry | None = None
@@ -56,7 +68,7 @@ class Server:
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """Loads the model in the background; frees everything at the end."""
+        """Load the model in the background, and free everything at the end."""
         worker = Worker()
         warming = asyncio.create_task(self._warm(worker), name="warming")
         try:
@@ -109,7 +121,7 @@ def _log_failure(error: Exception) -> None:
 
 
 def measure_capacity(studio: Studio) -> int:
-    """How many streams fit into memory and run at the model's full rate, measured; at least one."""
+    """Measure how many sessions fit into memory and run at the model's full rate; at least one."""
     by_memory = int(MEMORY_SHARE * studio.free_bytes() / studio.session_bytes)
     blank = np.full((studio.height, studio.width, 3), 255, np.uint8)
     with studio.open(blank, PlacedGarment(blank)) as session:
@@ -121,11 +133,12 @@ def measure_capacity(studio: Studio) -> int:
 
 
 def create_app(load: Callable[[], Studio], name: str, settings: Settings) -> FastAPI:
-    """The server as an ASGI application.
+    """Create the server as an ASGI application.
 
     Args:
-        load: loads and warms the model; runs on the device's thread after the server has begun to answer.
-        name: of the model, for people. settings: everything else.
+        load: loads and warms the model. It runs on the device's thread after the server has begun to answer.
+        name: of the model, for people.
+        settings: everything else.
     """
     server = Server(load, name, settings)
 
@@ -146,7 +159,7 @@ def create_app(load: Callable[[], Studio], name: str, settings: Settings) -> Fas
         if server.registry is None:
             trouble = problem("warming-up", "the model is loading; try again in a moment", rest.WARM_RETRY).problem
             with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
-                # After its hello: a viewer that is still speaking might miss the answer.
+                # After its hello: a client that is still sending might miss the answer.
                 await asyncio.wait_for(socket.receive(), HELLO_SECONDS)
                 await socket.send_text(messages.Trouble(problem=trouble, fatal=True).model_dump_json())
                 await socket.close(1013, "warming up")

@@ -1,7 +1,7 @@
-"""``/v1/stream``: one WebSocket is one viewer. Reads controls, writes messages and frames; a single task writes.
+"""``/v1/stream``: one WebSocket is one client. One task reads controls, another writes messages and frames.
 
-A slow socket blocks its writer, never the stream: meanwhile frames that were due are dropped by the pacer, before they
-are encoded, and messages are dropped from a bounded box, oldest first.
+A slow socket blocks its writer, never the session. Meanwhile the pacer drops frames that were due, before they are
+encoded, and a bounded outbox drops messages, oldest first.
 """
 
 from __future__ import annotations
@@ -38,13 +38,18 @@ GOODBYE, POLICY, BUSY, TAKEN_OVER = 1000, 1008, 1013, 4001  # close codes
 
 
 class Connection:
-    """One viewer at one socket."""
+    """One client at one socket; a session's ``Subscriber``.
+
+    Args:
+        socket: accepted.
+        registry: of all sessions.
+    """
 
     def __init__(self, socket: WebSocket, registry: SessionRegistry) -> None:
         self._socket, self._registry = socket, registry
         self._session: LiveSession | None = None
         self._encoder: Encoder | None = None
-        self._described = False  # whether the viewer knows how to decode what comes
+        self._described = False  # whether the client knows how to decode what comes
         self._want_key = True
         self._outbox: deque[BaseModel] = deque(maxlen=OUTBOX)
         self._woken = asyncio.Event()
@@ -52,23 +57,26 @@ class Connection:
         self._code = GOODBYE
         self._errors = 0
 
-    # -- what a stream tells its viewer --------------------------------------------------------------------------------
+    # -- as a session's subscriber -------------------------------------------------------------------------------------
 
     def tell(self, message: BaseModel) -> None:
+        """Accept a message without waiting."""
         self._outbox.append(message)
         self._woken.set()
 
     def wake(self) -> None:
+        """Look again for a frame to send."""
         self._woken.set()
 
     def dismiss(self, reason: str, taken_over: bool = False) -> None:
+        """End: the session was closed, or belongs to another subscriber now."""
         self._dismissed, self._code = reason, TAKEN_OVER if taken_over else GOODBYE
         self._woken.set()
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
     async def serve(self) -> None:
-        """Greets, then reads and writes until the socket or the stream ends."""
+        """Greet the client, then read and write until the socket or the session ends."""
         try:
             session = await self._greet()
         except (ProblemError, ProtocolError) as error:

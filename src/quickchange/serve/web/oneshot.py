@@ -1,4 +1,4 @@
-"""``POST /v1/generate``: one whole video, chunk by chunk in turns with the live streams."""
+"""``POST /v1/generate``: one whole video, chunk by chunk, in turns with the live sessions."""
 
 from __future__ import annotations
 
@@ -26,9 +26,14 @@ class AbandonedError(QuickchangeError, RuntimeError):
 
 
 class StudioInTurns:
-    """A studio, as ``generate.run`` wants one, whose sessions ask the device for every chunk.
+    """A studio for ``generate.run`` whose streams take a turn on the device for every chunk.
 
-    Used from another thread than the device's. Setting ``cancelled`` ends it at the next chunk.
+    It is used from a thread of its own, neither the device's nor the event loop's.
+
+    Args:
+        studio: the model.
+        worker: gives the turns.
+        cancelled: setting it ends the video at the next chunk.
     """
 
     def __init__(self, studio: Studio, worker: Worker, cancelled: threading.Event) -> None:
@@ -40,6 +45,7 @@ class StudioInTurns:
     def open(
         self, *, reference: Frame, garment: Frame | PlacedGarment, prompt: str, seed: int, cutout: bool
     ) -> Iterator[_InTurns]:
+        """Open a stream in a turn of its own; see ``Studio.open``."""
         session = self._worker.blocking_turn(lambda: self._studio.open(reference, garment, prompt, seed, cutout=cutout))
         with session:
             yield _InTurns(session, self._worker, self._cancelled)

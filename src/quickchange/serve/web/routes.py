@@ -1,4 +1,4 @@
-"""The routes beside the socket. Errors are problem details (RFC 9457)."""
+"""The HTTP routes beside the socket. Errors are problem details (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -35,11 +35,15 @@ WARM_RETRY = 2.0  # seconds
 POLL_SECONDS = 0.5
 
 
-# -- what routes are given ---------------------------------------------------------------------------------------------
+# -- dependencies ------------------------------------------------------------------------------------------------------
 
 
 def ready_registry(request: Request) -> SessionRegistry:
-    """The registry; ProblemError "warming-up" while the model loads."""
+    """Return the registry of sessions.
+
+    Raises:
+        ProblemError: "warming-up", the model is loading.
+    """
     registry: SessionRegistry | None = request.app.state.server.registry
     if registry is None:
         raise problem("warming-up", "the model is loading; try again in a moment", retry_after=WARM_RETRY)
@@ -50,7 +54,11 @@ def live_session(
     registry: Annotated[SessionRegistry, Depends(ready_registry)],
     token: Annotated[str, Header(alias="Quickchange-Session", max_length=64, description="`session` of `welcome`")],
 ) -> LiveSession:
-    """The stream whose token stands in the header."""
+    """Return the session whose token the header brings.
+
+    Raises:
+        ProblemError: "unknown-session".
+    """
     return registry.find(token)
 
 
@@ -149,8 +157,11 @@ async def image(name: str, request: Request) -> FileResponse:
 
 
 class Uploaded(BaseModel):
-    """An upload, to be worn by its id. `preview` is a PNG as data URL; of a garment, what was cut out. `recognised` is
-    false where the background could not be told apart and the whole picture counts as the garment."""
+    """An upload, to be worn by its id.
+
+    `preview` is a PNG as data URL; of a garment, what was cut out. `recognised` is false if the background could not
+    be told apart: then the whole picture counts as the garment.
+    """
 
     id: str
     role: Role
@@ -170,7 +181,7 @@ async def upload(
     kind: Annotated[Kind, Form()] = "top",
     cutout: Annotated[bool, Form(description="remove a garment's background")] = True,
 ) -> Uploaded:
-    """Gives a session a picture of its own; it goes with the session."""
+    """Give a session a picture of its own. It is deleted with the session."""
     session.check_room()
     data = await image.read()
     kind_or_none = kind if role == "garment" else None
@@ -199,7 +210,7 @@ async def snapshot(
     session: ThisSession,
     frame: Annotated[int | None, Query(ge=0, le=2**32 - 1, description="number; default: the last one shown")] = None,
 ) -> Response:
-    """A shown frame as PNG, marked as synthetic."""
+    """A frame that was shown, as PNG, marked as synthetic."""
     pixels = session.snapshot(frame)
     if pixels is None:
         raise problem("not-found", "nothing has been shown yet; wait for the first frame")
@@ -217,7 +228,7 @@ async def snapshot(
 
 @router.get("/v1/recordings/{name}", response_class=FileResponse, responses=MP4)
 async def recording(name: str, registry: ReadyRegistry) -> FileResponse:
-    """A finished recording, under the secret name that its viewer was told."""
+    """A finished recording, under the secret name that its client was told."""
     path = registry.services.recordings.find(name)
     if path is None:
         raise problem("not-found", "no such recording; recordings go with their session")
@@ -236,7 +247,7 @@ async def generate(
     seed: Annotated[int, Form(ge=0, le=MAX_SEED)] = 0,
     cutout: Annotated[bool, Form(description="remove the garments' backgrounds")] = True,
 ) -> FileResponse:
-    """One whole video, marked as synthetic. Takes a place and its turns like a stream."""
+    """One whole video, marked as synthetic. It takes a slot and its turns as a live session does."""
     from quickchange.generate import run as engine
     from quickchange.generate.plan import Plan, check_terms
 
@@ -280,7 +291,7 @@ async def generate(
                 await asyncio.wait([work])
             work.result()
             await asyncio.to_thread(registry.services.recordings.sign, plan.out, "video/mp4")
-        except AbandonedError:  # nobody is there any more who could read this
+        except AbandonedError:  # the client that could read this has gone
             shutil.rmtree(folder, ignore_errors=True)
             raise problem("bad-request", "the request was given up") from None
         except BaseException:

@@ -1,4 +1,4 @@
-"""The guard before every route and socket. Plain ASGI, one module for each concern, checked in this order:
+"""The guard before every route and socket, plain ASGI. One module for each concern, checked in this order.
 
 headers     security headers on every response
 host        names under which this server is reached
