@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from quickchange.commands import bench, generate, score, serve, train, world
-from quickchange.errors import InputError
+from quickchange.errors import InputError, QuickchangeError
 
 WRONG_INPUT, INTERRUPTED = 2, 130
 SPIN_COUNT = "2000"  # some microseconds
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         extra = f"make setup (in a checkout), or pip install 'quickchange[{EXTRAS[error.name]}]'"
         sys.stderr.write(f"quickchange: error: this needs {error.name}; install it with: {extra}\n")
         return WRONG_INPUT
-    except InputError as error:
+    except QuickchangeError as error:
         line = " ".join(str(error).split())
         sys.stderr.write(f"quickchange: error: {line}\n")
         return WRONG_INPUT

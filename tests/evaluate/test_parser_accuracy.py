@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from quickchange.commands.folders import parser_folder
+from quickchange.commands.loading import parser_folder
 from quickchange.errors import InputError
 from quickchange.evaluate.parser_accuracy import label_iou, mean_interval, measure, recoded, score, summarise, table
 from quickchange.evaluate.protocol import held_out_seeds

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from quickchange.commands.folders import parser_folder
+from quickchange.commands.loading import parser_folder
 from quickchange.parsing.network import HEATMAP, WINDOW, ParserConfig, PersonParser, decode_places
 from quickchange.parsing.reading import ATTRIBUTES
 

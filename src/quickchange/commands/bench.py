@@ -1,4 +1,4 @@
-"""``quickchange bench``: what switching does to clothes and pose, how well the judge reads, what metrics tell apart."""
+"""``quickchange bench``: what switching does to clothes and pose, how well the parser reads, what metrics see."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from quickchange.commands.folders import PARSER_VARIABLE, model_folder, parser_folder
+from quickchange.commands.loading import (
+    DEVICE_HELP,
+    MODEL_HELP,
+    PARSER_HELP,
+    THREADS_HELP,
+    check_threads,
+    model_folder,
+    open_codec,
+    open_parser,
+    open_studio,
+    parser_folder,
+)
 from quickchange.errors import InputError
 
 SIZE = 96, 128  # of pictures without a model: those of the bundled one
@@ -25,14 +36,15 @@ def add_parser(commands: Any) -> None:
         "ground truth.",
         allow_abbrev=False,
     )
-    parser.add_argument("--model", type=Path, help="model directory (default: as in generate)")
+    parser.add_argument("--model", type=Path, help=MODEL_HELP)
     parser.add_argument("--out", type=Path, default=Path("out/ablation"), help="(default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=64, help="held-out seeds (default: %(default)s)")
     parser.add_argument("--variants", metavar="A,B,...", help="switch variants (default: nine of them)")
     parser.add_argument(
         "--attention-seeds", type=int, default=16, help="of these, to see where attention rests (default: 16)"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (default: auto)")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    parser.add_argument("--threads", type=int, help=THREADS_HELP)
     parser.set_defaults(run=run)
     _add_accuracy(actions)
     _add_metrics(actions)
@@ -46,9 +58,7 @@ def _add_accuracy(actions: Any) -> None:
         description="Writes accuracy.json and overlays.png; needs OpenGL (Mesa) for the ground truth.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--parser", type=Path, help=f"folder of the parser (default: ${PARSER_VARIABLE}, else models/parser)"
-    )
+    parser.add_argument("--parser", type=Path, help=PARSER_HELP)
     parser.add_argument("--model", type=Path, help="model directory whose codec is used (default: as in generate)")
     parser.add_argument("--out", type=Path, default=Path("out/parser"), help="(default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=64, help="held-out seeds (default: %(default)s)")
@@ -76,33 +86,29 @@ def _add_photos(actions: Any) -> None:
     )
     parser.add_argument("garments", type=Path, metavar="FOLDER", help="pictures of garments, named KIND-NUMBER.jpg")
     parser.add_argument("--kinds", metavar="A,B,...", help="only pictures whose names begin so (default: all)")
-    parser.add_argument("--model", type=Path, help="model directory (default: as in generate)")
-    parser.add_argument(
-        "--parser", type=Path, help=f"folder of the parser (default: ${PARSER_VARIABLE}, else models/parser)"
-    )
+    parser.add_argument("--model", type=Path, help=MODEL_HELP)
+    parser.add_argument("--parser", type=Path, help=PARSER_HELP)
     parser.add_argument("--people", type=int, default=4, help="held-out people to wear each (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("out/photos"), help="(default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (default: auto)")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    parser.add_argument("--threads", type=int, help=THREADS_HELP)
     parser.set_defaults(run=run_photos)
 
 
 def run_photos(args: argparse.Namespace) -> int:
-    """Stream, judge and print the table; 0 when done."""
+    """Stream, measure and print the table; 0 when done."""
     if args.people < 1:
         raise InputError(f"--people is {args.people}; it must be at least 1")
-    judge, model = parser_folder(args.parser), model_folder(args.model)
+    check_threads(args.threads)
+    parser, model = parser_folder(args.parser), model_folder(args.model)
 
-    from quickchange.commands.device import usable_device
-    from quickchange.engine.studio import Studio
     from quickchange.evaluate.photos import photo_paths
     from quickchange.evaluate.photos import run as measure
     from quickchange.evaluate.record import provenance
-    from quickchange.parsing.network import PersonParser
 
     photos = photo_paths(args.garments, args.kinds.split(",") if args.kinds else ())
-    device = usable_device(args.device)
-    studio = Studio.from_pretrained(model, device=device, warm=False)
-    read = PersonParser.from_pretrained(judge).to(device).read
+    studio = open_studio(model, args.device, args.threads)
+    read = open_parser(parser, args.device).read
     sys.stdout.write(measure(studio, read, photos, args.out, provenance(studio, model), args.people))
     return 0
 
@@ -133,13 +139,11 @@ def run_accuracy(args: argparse.Namespace) -> int:
     """Measure and print the table; 0 when done."""
     if args.seeds < 1:
         raise InputError(f"--seeds is {args.seeds}; it must be at least 1")
-    judge, model = parser_folder(args.parser), model_folder(args.model)
+    parser, model = parser_folder(args.parser), model_folder(args.model)
 
-    from quickchange.engine.components import load_codec
     from quickchange.evaluate.parser_accuracy import measure, table
-    from quickchange.parsing.network import PersonParser
 
-    record = measure(PersonParser.from_pretrained(judge), load_codec(model / "vae"), args.out, args.seeds)
+    record = measure(open_parser(parser), open_codec(model), args.out, args.seeds)
     sys.stdout.write(table(record))
     return 0
 
@@ -150,13 +154,12 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--seeds is {args.seeds}; it must be at least 1")
     if args.attention_seeds < 0:
         raise InputError(f"--attention-seeds is {args.attention_seeds}; it must be at least 0")
+    check_threads(args.threads)
     model = model_folder(args.model)
 
     # The picture comes when all is streamed: what is missing shall be said before.
     import_module("matplotlib")
 
-    from quickchange.commands.device import usable_device
-    from quickchange.engine.studio import Studio
     from quickchange.engine.switch import VARIANTS as KNOWN
     from quickchange.evaluate.record import provenance
     from quickchange.evaluate.switching.ablate import VARIANTS, Settings, ablate
@@ -166,6 +169,6 @@ def run(args: argparse.Namespace) -> int:
     if unknown:
         raise InputError(f"--variants names {', '.join(unknown)}; expected some of {', '.join(KNOWN)}")
     settings = Settings(args.seeds, variants, args.attention_seeds)
-    studio = Studio.from_pretrained(model, device=usable_device(args.device))
+    studio = open_studio(model, args.device, args.threads)
     sys.stdout.write(ablate(studio, args.out, settings, provenance(studio, model)))
     return 0

@@ -8,11 +8,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quickchange.commands.folders import MODEL_VARIABLE, model_folder
-from quickchange.errors import InputError, ModelError
+from quickchange.commands.loading import (
+    DEVICE_HELP,
+    MODEL_HELP,
+    THREADS_HELP,
+    check_threads,
+    model_folder,
+    open_studio,
+)
+from quickchange.errors import InputError
 
 if TYPE_CHECKING:
-    from quickchange.engine.studio import Studio
     from quickchange.generate.run import Summary
 
 DEMO_SECONDS = 6.0
@@ -51,11 +57,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--scale", type=int, help="enlarge frames by this factor (default: to about 512 pixels high)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
-    parser.add_argument("--model", type=Path, help=f"model directory (default: ${MODEL_VARIABLE}, else models/mini)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
-    parser.add_argument(
-        "--threads", type=int, help="CPU threads to compute with (default: the fastest number, measured)"
-    )
+    parser.add_argument("--model", type=Path, help=MODEL_HELP)
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    parser.add_argument("--threads", type=int, help=THREADS_HELP)
     parser.set_defaults(run=run)
 
 
@@ -91,16 +95,16 @@ def run(args: argparse.Namespace) -> int:
         )
     )
     model = model_folder(args.model)
-    threads = args.threads
-    if threads is not None and threads < 1:
-        raise InputError(f"--threads is {threads}; it must be at least 1")
+    check_threads(args.threads)
 
     from quickchange.generate.run import generate
 
     if sys.stderr.isatty():
         sys.stderr.write(f"loading {model.name} ...\n")
-    studio, threads = open_studio(model, args.device, threads)
-    summary = generate(studio, plan, model=str(model), threads=threads)
+    studio = open_studio(model, args.device, args.threads)
+    import torch
+
+    summary = generate(studio, plan, model=str(model), threads=torch.get_num_threads())
     for switch in summary.switches:
         if switch.obeyed_frame is None:
             sys.stderr.write(
@@ -109,41 +113,6 @@ def run(args: argparse.Namespace) -> int:
             )
     sys.stdout.write((summary.to_json() if args.json else describe(summary)) + "\n")
     return 0
-
-
-def open_studio(
-    model: Path, device: str, threads: int | None, *, most: int | None = None, warm: bool = False
-) -> tuple[Studio, int]:
-    """Load ``model`` on ``device``; also returns the number of CPU threads computed with.
-
-    Args:
-        model: model directory.
-        device: as ``usable_device`` takes it.
-        threads: number of CPU threads; None lets it follow the machine, see ``Studio.tune_threads``.
-        most: greatest number to consider then; default: usable cores.
-        warm: run everything that a live stream can run once.
-
-    Raises:
-        InputError: for a device that is not there, or a model directory that is not whole.
-    """
-    import torch
-
-    from quickchange.commands.device import usable_device
-    from quickchange.engine.studio import Studio
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        studio = Studio.from_pretrained(model, device=usable_device(device), warm=False)
-        if threads is None and studio.device.type == "cpu":
-            studio.tune_threads(most)
-        if warm:
-            studio.warm_up()
-        return studio, torch.get_num_threads()
-    except FileNotFoundError as error:
-        raise InputError(f"{model} is not a whole model directory: {error}") from error
-    except ModelError as error:
-        raise InputError(f"{model} cannot be used: {error}") from error
 
 
 def describe(summary: Summary) -> str:

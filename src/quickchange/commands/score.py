@@ -7,14 +7,21 @@ import json
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from quickchange.commands.folders import MODEL_VARIABLE, PARSER_VARIABLE, model_folder, parser_folder
-from quickchange.errors import InputError, ModelError
-
-if TYPE_CHECKING:
-    from quickchange.engine.studio import Studio
-    from quickchange.evaluate.scorecard.score import Reader
+from quickchange.commands.loading import (
+    DEVICE_HELP,
+    MODEL_HELP,
+    PARSER_HELP,
+    THREADS_HELP,
+    check_threads,
+    model_folder,
+    open_parser,
+    open_studio,
+    parser_folder,
+    usable_device,
+)
+from quickchange.errors import InputError
 
 # What belongs to one of the two protocols only.
 OF_SCORECARD = ("quick", "parser", "seeds", "variants", "drift", "difficulty")
@@ -31,13 +38,14 @@ def add_parser(commands: Any) -> None:
         "--hgc-bench: the paper's benchmark and metrics instead; writes hgc.json, hgc.md.",
         allow_abbrev=False,
     )
-    parser.add_argument("--model", type=Path, help=f"model directory (default: ${MODEL_VARIABLE}, else models/mini)")
+    parser.add_argument("--model", type=Path, help=MODEL_HELP)
     parser.add_argument("--out", type=Path, default=Path("out/score"), help="(default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (default: auto)")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
+    parser.add_argument("--threads", type=int, help=THREADS_HELP)
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout, and nothing else")
     card = parser.add_argument_group("scorecard")
     card.add_argument("--quick", action="store_true", help="two seeds, short streams: a look, not a measurement")
-    card.add_argument("--parser", type=Path, help=f"parser directory (default: ${PARSER_VARIABLE}, else models/parser)")
+    card.add_argument("--parser", type=Path, help=PARSER_HELP)
     card.add_argument("--seeds", type=int, help="held-out seeds (default: 32; 2 with --quick)")
     card.add_argument("--variants", metavar="A,B,...", help="switch variants; quality is judged on the first")
     card.add_argument("--drift", type=int, metavar="FRAMES", help="length of the long streams (default: 1000; 0: none)")
@@ -56,6 +64,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, write the report and print; 0 when done."""
+    check_threads(args.threads)
     paper = args.hgc_bench is not None
     for name in OF_SCORECARD if paper else OF_PAPER:
         value = getattr(args, name)
@@ -74,7 +83,6 @@ def run_scorecard(args: argparse.Namespace) -> int:
     for needed in ("matplotlib", "moderngl", "torchmetrics"):
         import_module(needed)
 
-    from quickchange.commands.device import usable_device
     from quickchange.engine.switch import VARIANTS as KNOWN
     from quickchange.evaluate.record import provenance
     from quickchange.evaluate.scorecard.card import as_text, scorecard
@@ -93,9 +101,8 @@ def run_scorecard(args: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise InputError(str(error)) from error
-    device = usable_device(args.device)
-    read = load_reader(reader_folder, device)
-    studio = load_studio(model, device)
+    read = open_parser(reader_folder, args.device).read
+    studio = open_studio(model, args.device, args.threads)
     about = provenance(studio, model)  # of the code that measures: the checkout may change meanwhile
     rows = measure(studio, read, settings)
     card = about | scorecard(rows, settings, model.name)
@@ -117,7 +124,6 @@ def run_paper(args: argparse.Namespace) -> int:
         raise InputError(f"--samples is {args.samples}; it must be at least 1")
     model = model_folder(args.model)
 
-    from quickchange.commands.device import usable_device
     from quickchange.evaluate.paper.hgc import as_table, parse_judges, read_samples, run_hgc
     from quickchange.evaluate.paper.judges import open_judges
     from quickchange.evaluate.record import provenance
@@ -131,32 +137,9 @@ def run_paper(args: argparse.Namespace) -> int:
     if not judges:
         raise InputError("no judge can work: " + "; ".join(missing.values()))
     # The missing are named again, so that the results have their reasons.
-    studio = load_studio(model, device)
+    studio = open_studio(model, device, args.threads)
     record = run_hgc(
         studio, args.hgc_bench, args.out, [*judges, *missing], args.samples, about=provenance(studio, model)
     )
     sys.stdout.write((args.out / "hgc.json").read_text(encoding="utf-8") if args.json else as_table(record))
     return 0
-
-
-def load_reader(folder: Path, device: str) -> Reader:
-    """The parser network of a folder as a function from frames to a reading; InputError where it is not whole."""
-    from quickchange.parsing.network import PersonParser
-
-    try:
-        return PersonParser.from_pretrained(folder).to(device).read
-    except (FileNotFoundError, ValueError) as error:
-        raise InputError(f"{folder} is not a whole parser directory: {error}") from error
-
-
-def load_studio(model: Path, device: str) -> Studio:
-    """The model of a directory; InputError where it is not whole."""
-    from quickchange.engine.studio import Studio as RealStudio
-
-    try:
-        studio = RealStudio.from_pretrained(model, device=device, warm=False)
-        if studio.device.type == "cpu":
-            studio.tune_threads()
-        return studio
-    except (FileNotFoundError, ModelError) as error:
-        raise InputError(f"{model} cannot be used: {error}") from error

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quickchange.commands.folders import MODEL_VARIABLE, model_folder
+from quickchange.commands.loading import DEVICE_HELP, MODEL_HELP, check_threads, model_folder, open_studio
 from quickchange.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ def add_parser(commands: Any) -> None:
         description="Serve the studio page and its API. Only this machine can reach it unless --host says otherwise.",
         allow_abbrev=False,
     )
-    parser.add_argument("--model", type=Path, help=f"model directory (default: ${MODEL_VARIABLE}, else models/mini)")
+    parser.add_argument("--model", type=Path, help=MODEL_HELP)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default: auto)")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--threads", type=int, help="CPU threads to compute with (default: one core is left for the "
                         "server and a browser on this machine)")  # fmt: skip
     parser.add_argument(
@@ -68,7 +68,6 @@ def run(args: argparse.Namespace) -> int:
 
     import uvicorn
 
-    from quickchange.commands.generate import open_studio
     from quickchange.engine.threads import usable_cores
     from quickchange.serve.protocol.messages import MAX_MESSAGE_BYTES
     from quickchange.serve.web.app import create_app
@@ -76,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     # Threads that compute wait for each other: one core is left to the browser, the encoder and the socket.
     most = max(1, usable_cores() - 1)
     app = create_app(
-        lambda: open_studio(model, args.device, args.threads, most=most, warm=True)[0], model.resolve().name, settings
+        lambda: open_studio(model, args.device, args.threads, most=most, warm=True), model.resolve().name, settings
     )
     config = uvicorn.Config(
         app,
@@ -138,8 +137,7 @@ def make_settings(args: argparse.Namespace) -> Settings:
         raise InputError(f"--max-sessions is {args.max_sessions}; it must be at least 1")
     if not 0 <= args.resume_seconds <= 3600:
         raise InputError(f"--resume-seconds is {args.resume_seconds:g}; it must be between 0 and 3600")
-    if args.threads is not None and args.threads < 1:
-        raise InputError(f"--threads is {args.threads}; it must be at least 1")
+    check_threads(args.threads)
     if (args.c2pa_certificate is None) != (args.c2pa_key is None):
         raise InputError("--c2pa-certificate and --c2pa-key belong together; give both or neither")
     for option, path in (("--c2pa-certificate", args.c2pa_certificate), ("--c2pa-key", args.c2pa_key)):

@@ -7,7 +7,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from quickchange.errors import InputError
+from quickchange.commands.loading import DEVICE_HELP, THREADS_HELP, check_threads, usable_device
+from quickchange.errors import InputError, QuickchangeError
 from quickchange.train import STAGES
 
 
@@ -34,15 +35,13 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--run", type=Path, metavar="FOLDER", dest="folder", help="checkpoints, curves (default: runs/NAME of FILE)"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda ... (default: auto)")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--minutes", type=float, help="stop, with a checkpoint, after this long (default: at the end)")
     parser.add_argument("--fresh", action="store_true", help="start over, not from the last checkpoint of --run")
     parser.add_argument(
         "--init", type=Path, metavar="MODEL", help="start from this model directory's weights (default: from scratch)"
     )
-    parser.add_argument(
-        "--threads", type=int, help="CPU threads to compute with (default: the fastest number, measured)"
-    )
+    parser.add_argument("--threads", type=int, help=THREADS_HELP)
     parser.add_argument("--wandb", metavar="PROJECT", help="log to Weights & Biases too (needs the package wandb)")
     parser.set_defaults(run=run)
 
@@ -56,11 +55,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--data {data} is not a folder; `quickchange world render` makes one")
     if args.minutes is not None and not args.minutes > 0:
         raise InputError(f"--minutes is {args.minutes:g}; it must be more than 0")
-    if args.threads is not None and args.threads < 1:
-        raise InputError(f"--threads is {args.threads}; it must be at least 1")
+    check_threads(args.threads)
 
-    from quickchange.commands.device import usable_device
-    from quickchange.train.loop import DivergedError
     from quickchange.train.run import run as train
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -77,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
             wandb=args.wandb,
             threads=args.threads,
         )
-    except (FileNotFoundError, ValueError, DivergedError) as error:  # earlier stage, shards, recipe, checkpoint
+    except QuickchangeError:
+        raise
+    except (FileNotFoundError, ValueError) as error:  # shards and triplets
         raise InputError(str(error)) from error
     return 0

@@ -21,6 +21,7 @@ from types import FrameType
 import torch
 from tqdm import tqdm
 
+from quickchange.errors import QuickchangeError
 from quickchange.files import save_safetensors_atomic, write_json_atomic
 from quickchange.train import distributed
 from quickchange.train.checkpoints import checkpoints, latest, load_checkpoint, save_checkpoint
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 TIME_IS_UP = 1  # among signal numbers, as a reason to stop
 
 
-class DivergedError(RuntimeError):
+class DivergedError(QuickchangeError, RuntimeError):
     """A loss or a norm became NaN or infinite."""
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 import tiny
 from quickchange.cli import main
 from quickchange.commands import score as command
-from quickchange.commands.folders import MODEL_VARIABLE, PARSER_VARIABLE, model_folder, parser_folder
+from quickchange.commands.loading import MODEL_VARIABLE, PARSER_VARIABLE, model_folder, parser_folder
 from quickchange.engine.studio import Studio
 from quickchange.errors import InputError
 from quickchange.evaluate.paper.judges.base import WEIGHTS_VARIABLE
@@ -51,11 +51,11 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The models that were loaded: all of them are the tiny one."""
     found: list[Path] = []
 
-    def load(model: Path, device: str) -> Studio:
+    def load(model: Path, device: str, threads: int | None) -> Studio:
         found.append(model)
         return tiny.studio()
 
-    monkeypatch.setattr(command, "load_studio", load)
+    monkeypatch.setattr(command, "open_studio", load)
     return found
 
 
@@ -97,7 +97,7 @@ def test_json_is_all_that_is_printed(
         (["--judges", "musiq"], "--judges goes only with --hgc-bench"),
         (["--samples", "2"], "--samples goes only with --hgc-bench"),
         (["--difficulty", "hard"], "invalid choice"),
-        ([], "not a whole parser directory"),
+        ([], "cannot be used"),
         (["--hgc-bench", "{hgc}", "--quick"], "--quick does not go with --hgc-bench"),
         (["--hgc-bench", "{hgc}", "--drift", "0"], "--drift does not go with --hgc-bench"),
         (["--hgc-bench", "{hgc}", "--samples", "0"], "--samples is 0"),
@@ -123,11 +123,6 @@ def test_what_cannot_be_done_is_said_in_one_line_before_a_model_is_loaded(
     assert message in error
     assert error.count("\n") == 1
     assert loaded == []
-
-
-def test_a_model_that_is_not_whole_is_refused(places: dict[str, str]) -> None:
-    with pytest.raises(InputError, match="cannot be used"):
-        command.load_studio(Path(places["model"]), "cpu")
 
 
 def test_folders_are_given_or_of_the_environment_or_bundled(
