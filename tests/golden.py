@@ -90,17 +90,17 @@ def streams() -> dict[str, dict[str, Any]]:
     """Every variant of a switch, and a stream with every control in it."""
     studio, made = tiny.studio(), {}
     for variant in VARIANTS:
-        with studio.open(tiny.image(1), tiny.image(2), "she waves", 5, variant=variant, cutout=False) as session:
+        with studio.open(tiny.image(1), tiny.garment(2), "she waves", 5, variant=variant) as session:
             chunks = list(islice(session, 4))
-            session.wear(tiny.image(3), cutout=False)
+            session.wear(tiny.garment(3))
             chunks += islice(session, 3)
-            session.wear(tiny.image(4), cutout=False)
+            session.wear(tiny.garment(4))
             chunks += islice(session, 2)
         made[f"variant {variant}"] = of_frames(np.concatenate([chunk.frames for chunk in chunks]))
-    with studio.open(tiny.image(1), tiny.image(2), "she waves", 6, cutout=False) as session:
+    with studio.open(tiny.image(1), tiny.garment(2), "she waves", 6) as session:
         chunks = [session.advance(settle=False) for _ in range(3)]
         session.flush(chunks[-1].start + 4)
-        session.wear(tiny.image(3), cutout=False)
+        session.wear(tiny.garment(3))
         chunks += [session.advance(settle=False) for _ in range(2)]
         session.say("he turns to the left")
         chunks += islice(session, 2)

@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "train": GROUND | {"model", "cache", "engine", "parsing", "world", "data"},
     "evaluate": GROUND | {"media", "model", "cache", "engine", "parsing", "world"},
     "serve": GROUND | {"media", "cache", "engine", "generate"},
-    "commands": GROUND | {"media", "engine", "parsing", "generate", "train", "evaluate", "serve", "world"},
+    "commands": GROUND | {"media", "model", "engine", "parsing", "generate", "train", "evaluate", "serve", "world"},
 }
 INSIDE: dict[str, set[str]] = {
     # Within a room, some parts do not know others.

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from quickchange.engine.components import Components, StreamConfig
 from quickchange.engine.studio import Studio
+from quickchange.media.images import PlacedGarment
 from quickchange.model.codec import LightCodec, LightCodecConfig
 from quickchange.model.prompts import PromptEncoder
 from quickchange.model.transformer import TransformerConfig, WanTransformer
@@ -44,6 +45,11 @@ def components(window: int = 11) -> Components:
 
 def studio(window: int = 11) -> Studio:
     return Studio(components(window))
+
+
+def garment(seed: int) -> PlacedGarment:
+    """A garment that fills its canvas."""
+    return PlacedGarment(image(seed))
 
 
 def image(seed: int, width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from quickchange.engine.switch import VARIANTS
 from quickchange.errors import InputError, SessionClosedError
 
 SMALL = tiny.studio()
-GARMENT = SMALL.prepare_garment(tiny.image(3), cutout=False)
+GARMENT = SMALL.prepare_garment(tiny.garment(3))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def studio() -> Studio:
 
 
 def start(studio: Studio, seed: int = 0, garment: int = 2, variant: str = "full") -> Session:
-    return studio.open(tiny.image(1), tiny.image(garment), "she turns to the left", seed, variant=variant, cutout=False)
+    return studio.open(tiny.image(1), tiny.garment(garment), "she turns to the left", seed, variant=variant)
 
 
 def stream(session: Session, count: int) -> list[Chunk]:
@@ -45,7 +45,7 @@ def controlled(studio: Studio, seed: int) -> np.ndarray:
     """Seven chunks with a switch, a new prompt and a new person on the way."""
     with start(studio, seed) as session:
         chunks = stream(session, 2)
-        session.wear(tiny.image(3), cutout=False)
+        session.wear(tiny.garment(3))
         chunks += stream(session, 2)
         session.say("he waves")
         chunks += stream(session, 1)
@@ -62,7 +62,7 @@ def test_same_seed_and_controls_give_the_same_bits(studio: Studio) -> None:
 def test_chunks_carry_frames_numbers_and_segments(studio: Studio) -> None:
     with start(studio) as session:
         chunks = stream(session, 2)
-        session.wear(tiny.image(3), cutout=False)
+        session.wear(tiny.garment(3))
         chunks += stream(session, 2)
     assert [c.frames.shape for c in chunks] == [(n, 16, 24, 3) for n in (9, 12, 9, 12)]
     assert all(c.frames.dtype == np.uint8 for c in chunks)
@@ -73,12 +73,12 @@ def test_chunks_carry_frames_numbers_and_segments(studio: Studio) -> None:
 def test_a_control_is_obeyed_by_the_next_chunk_and_the_latest_wins(studio: Studio) -> None:
     with start(studio) as session:
         assert next(session).obeys == 0
-        session.wear(tiny.image(3), cutout=False)
-        last = session.wear(tiny.image(4), cutout=False)
+        session.wear(tiny.garment(3))
+        last = session.wear(tiny.garment(4))
         after = next(session)
     with start(studio) as other:
         next(other)
-        other.wear(tiny.image(4), cutout=False)
+        other.wear(tiny.garment(4))
         assert np.array_equal(next(other).frames, after.frames)
     assert after.obeys == last == 2
 
@@ -87,10 +87,10 @@ def test_after_a_full_switch_the_cache_equals_a_fresh_session(studio: Studio) ->
     """The heart of the method: the cache looks like the start of a clip whose reference is the last frame."""
     with start(studio) as session:
         last = stream(session, 5)[-1].frames[-1]
-        session.wear(tiny.image(3), cutout=False)
+        session.wear(tiny.garment(3))
         with torch.inference_mode():
             session._apply_pending()
-        fresh = studio.open(last, tiny.image(3), "she turns to the left", cutout=False)
+        fresh = studio.open(last, tiny.garment(3), "she turns to the left")
         mine, theirs = session.cache, fresh.cache
         assert [(e.thread, e.position, e.state) for e in mine.entries] == [
             (e.thread, e.position, e.state) for e in theirs.entries
@@ -108,7 +108,7 @@ def test_after_a_full_switch_the_cache_equals_a_fresh_session(studio: Studio) ->
 def test_every_variant_streams_on(studio: Studio, variant: str) -> None:
     with start(studio, variant=variant) as session:
         stream(session, 4)
-        sequence = session.wear(tiny.image(3), cutout=False)
+        sequence = session.wear(tiny.garment(3))
         chunks = stream(session, 3)
         entries = session.cache.entries
     assert chunks[0].obeys == sequence
@@ -122,7 +122,7 @@ def test_every_variant_streams_on(studio: Studio, variant: str) -> None:
 def test_refresh_alone_changes_what_follows(studio: Studio) -> None:
     with start(studio, variant="refresh") as switched, start(studio, variant="refresh") as same:
         stream(switched, 2), stream(same, 2)
-        switched.wear(tiny.image(3), cutout=False)
+        switched.wear(tiny.garment(3))
         assert not np.array_equal(next(switched).frames, next(same).frames)
 
 
@@ -139,7 +139,7 @@ def test_a_new_prompt_changes_the_stream_without_a_cut(studio: Studio) -> None:
 
 def test_wearing_before_the_first_chunk_equals_opening_with_it(studio: Studio) -> None:
     with start(studio) as session, start(studio, garment=3) as other:
-        session.wear(tiny.image(3), cutout=False)
+        session.wear(tiny.garment(3))
         assert np.array_equal(pixels(stream(session, 3)), pixels(stream(other, 3)))
 
 
@@ -232,14 +232,14 @@ def test_a_switch_goes_on_from_what_was_shown(studio: Studio) -> None:
     with start(studio) as session:
         shown = pixels(stream(session, 2))[13]
         assert session.flush(13) == 13
-        session.wear(tiny.image(3), cutout=False)
+        session.wear(tiny.garment(3))
         assert next(session).start == 14
         reference = session._reference
         assert torch.equal(reference, studio.conditioner.frame(torch.from_numpy(shown.copy()).permute(2, 0, 1)[None]))
         next(session)
         # frames 14 to 22 came anew, then 23 to 34; the flushed ones must not be found again
         assert session.flush(15) == 15
-        session.wear(tiny.image(2), cutout=False)
+        session.wear(tiny.garment(2))
         assert next(session).start == 16
 
 
@@ -280,7 +280,7 @@ def test_every_variant_obeys_a_flush_or_says_that_it_cannot(studio: Studio, vari
         latents = torch.cat([shown.latents for shown in session._shown], 2)
         after = session.flush(13)
         assert after == (20 if variant in ("refresh", "recache", "recache+sink") else 13)
-        session.wear(tiny.image(3), cutout=False)
+        session.wear(tiny.garment(3))
         assert next(session).start == after + 1
         reference = session._reference
         last_latent = latents[:, :, 4:5]  # frames 13 to 16
@@ -299,7 +299,7 @@ def test_every_variant_obeys_a_flush_or_says_that_it_cannot(studio: Studio, vari
 def test_a_flush_during_a_switch_waits_for_the_next_one(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     with start(studio) as session:
         stream(session, 2)
-        session.wear(tiny.image(3), cutout=False)
+        session.wear(tiny.garment(3))
         denoise = session.rollout.denoise
 
         def flush_meanwhile(generator: torch.Generator) -> torch.Tensor:
@@ -309,7 +309,7 @@ def test_a_flush_during_a_switch_waits_for_the_next_one(studio: Studio, monkeypa
         with monkeypatch.context() as patch:
             patch.setattr(session.rollout, "denoise", flush_meanwhile)
             assert next(session).start == 21
-        session.wear(tiny.image(4), cutout=False)
+        session.wear(tiny.garment(4))
         assert next(session).start == 16
 
 
@@ -317,8 +317,8 @@ def test_a_slow_garment_does_not_undo_a_later_click(studio: Studio, monkeypatch:
     """Garment A is asked for first and ready last; B, asked for meanwhile, is worn already and stays."""
     with start(studio) as session:
         next(session)
-        later = studio.prepare_garment(tiny.image(4), cutout=False)
-        slow = studio.prepare_garment(tiny.image(3), cutout=False)
+        later = studio.prepare_garment(tiny.garment(4))
+        slow = studio.prepare_garment(tiny.garment(3))
 
         def garment(*_: object, **__: object) -> object:
             monkeypatch.undo()
@@ -336,7 +336,7 @@ def test_a_slow_garment_does_not_undo_a_later_click(studio: Studio, monkeypatch:
 @pytest.mark.parametrize("controls", [1, 3])
 def test_controls_from_other_threads_keep_the_stream_whole(studio: Studio, controls: int) -> None:
     """Threads flush, wear and say as fast as they can while one generates: gapless numbers, the last click worn."""
-    garments = [studio.prepare_garment(tiny.image(seed), cutout=False) for seed in (2, 3, 4)]
+    garments = [studio.prepare_garment(tiny.garment(seed)) for seed in (2, 3, 4)]
     begin, done = threading.Barrier(controls + 1), threading.Event()
     errors: list[BaseException] = []
     promised: list[int] = []
@@ -399,13 +399,13 @@ def test_a_failed_prompt_keeps_the_old_one(studio: Studio, monkeypatch: pytest.M
 
 
 def test_prepared_pictures_give_the_same_stream(studio: Studio) -> None:
-    person, garment = (studio.prepare_reference(tiny.image(1)), studio.prepare_garment(tiny.image(2), cutout=False))
+    person, garment = (studio.prepare_reference(tiny.image(1)), studio.prepare_garment(tiny.garment(2)))
     with start(studio) as session, studio.open(person, garment, "she turns to the left", 0) as other:
         assert np.array_equal(next(session).frames, next(other).frames)
-        session.wear(tiny.image(3), cutout=False)
-        other.wear(studio.prepare_garment(tiny.image(3), cutout=False))
+        session.wear(tiny.garment(3))
+        other.wear(studio.prepare_garment(tiny.garment(3)))
         assert np.array_equal(next(session).frames, next(other).frames)
-    assert np.array_equal(garment.picture, studio.conditioner.place(tiny.image(2), cutout=False).rgb)
+    assert np.array_equal(garment.picture, studio.conditioner.place(tiny.garment(2)).rgb)
 
 
 @pytest.mark.parametrize("variant", ["full", "refresh", "refresh+withdraw", "full+sink", "recache", "last_latent"])
@@ -413,7 +413,7 @@ def test_frames_are_the_same_when_chunks_are_settled_later(studio: Studio, varia
     def run(settle: bool) -> tuple[np.ndarray, str]:
         with start(studio, variant=variant) as session:
             chunks = [session.advance(settle=settle) for _ in range(2)]
-            session.wear(tiny.image(3), cutout=False)
+            session.wear(tiny.garment(3))
             chunks += [session.advance(settle=settle) for _ in range(5)]
             session.say("he waves")
             chunks.append(session.advance(settle=settle))
@@ -433,7 +433,7 @@ def test_a_switch_saves_the_pass_of_a_chunk_that_leaves(studio: Studio, monkeypa
     with start(studio) as session:
         session.advance(settle=False)
         monkeypatch.setattr(studio.components.transformer, "forward", lambda *a: passes.append(1) or forward(*a))
-        session.wear(tiny.image(3), cutout=False)
+        session.wear(tiny.garment(3))
         session.advance(settle=False)
     assert len(passes) == 1 + 2  # the pair, two denoising steps
 
@@ -443,7 +443,7 @@ def test_an_observer_sees_every_state_of_a_switch(studio: Studio) -> None:
     with start(studio) as session:
         stream(session, 2)
         session.watch(seen.append)
-        session.wear(tiny.image(3), cutout=False)
+        session.wear(tiny.garment(3))
         next(session)
         session.watch(None)
         count = len(seen)

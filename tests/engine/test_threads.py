@@ -99,7 +99,7 @@ def test_a_studio_measures_its_own_pass() -> None:
         assert torch.get_num_threads() == tuner.threads
         reported: list[float] = []
         tuner.took = reported.append  # type: ignore[method-assign]
-        with studio.open(tiny.image(1), tiny.image(2), cutout=False) as session:
+        with studio.open(tiny.image(1), tiny.garment(2)) as session:
             next(session)
             next(session)
         assert len(reported) == 2

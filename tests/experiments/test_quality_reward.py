@@ -24,6 +24,7 @@ from experiments.quality_reward.error import aligned_error, error_of
 from experiments.quality_reward.stage import QualityStage, as_images, gather
 
 import tiny
+from quickchange.media.images import PlacedGarment
 from quickchange.train.config import StageConfig
 from quickchange.train.loop import step_generator
 from quickchange.train.rewards.quality import QualityConfig, QualityScorer
@@ -119,7 +120,7 @@ def test_streams_equal_a_session(clips: list[Clip]) -> None:
     assert made.depth.tolist() == [0] * 3 + [1] * 4 + [2] * 4
     assert made.truth is None
     clip = clips[0]
-    with tiny.studio().open(clip.reference, clip.garment, clip.prompt.dynamic, 4, cutout=False) as session:
+    with tiny.studio().open(clip.reference, PlacedGarment(clip.garment), clip.prompt.dynamic, 4) as session:
         shown = np.concatenate([next(session).frames[2::3] for _ in range(3)])
     assert np.abs(made.frames.astype(int) - shown).max() <= 1
     with pytest.raises(ValueError, match="no truth"):

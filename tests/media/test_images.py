@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from quickchange.errors import InputError
-from quickchange.media.images import cut_out, fit_garment, fit_reference, load_image
+from quickchange.media.images import PlacedGarment, cut_out, fit_garment, fit_reference, garment_canvas, load_image
 
 U8 = NDArray[np.uint8]
 
@@ -254,3 +254,12 @@ def test_references_are_cropped_around_the_centre() -> None:
     rgb = np.zeros((20, 60, 3), np.uint8)
     rgb[:, 20:40] = 200
     assert (fit_reference(rgb, 20, 20) == 200).all()
+
+
+def test_a_photo_of_the_canvas_size_is_a_photo() -> None:
+    """Only the type says that a garment is placed already, never its size."""
+    photo = np.zeros((40, 30, 3), np.uint8)
+    made = garment_canvas(photo, 30, 40, (0.2, 0.2, 0.8, 0.8), cutout=False)
+    assert (made.rgb[0] == 255).all()
+    assert (made.rgb[20, 15] == 0).all()
+    assert garment_canvas(PlacedGarment(photo), 30, 40).rgb is photo

@@ -16,7 +16,7 @@ from quickchange.engine.memory import free_bytes
 from quickchange.engine.session import Session
 from quickchange.engine.switch import VARIANTS
 from quickchange.engine.threads import ThreadTuner
-from quickchange.media.images import fit_garment
+from quickchange.media.images import PlacedGarment, fit_garment
 
 if TYPE_CHECKING:
     from quickchange.cache import Policy
@@ -180,10 +180,11 @@ class Studio:
         """Runs everything a live stream can run, a switch with a full cache and a new prompt included."""
         stream = self.components.stream
         blank = np.full((stream.height, stream.width, 3), 255, np.uint8)
-        with self.open(blank, blank, "", cutout=False) as session:
+        garment = PlacedGarment(blank)
+        with self.open(blank, garment, "") as session:
             for _ in range(stream.window // stream.chunk + 1):
                 next(session)
-            session.wear(blank, cutout=False)
+            session.wear(garment)
             next(session)
             session.say("")
             next(session)

@@ -35,7 +35,7 @@ from quickchange.evaluate.scorecard.score import Reader
 from quickchange.evaluate.statistics import bootstrap
 from quickchange.evaluate.types import Frames, Mask
 from quickchange.files import atomic_path, write_json_atomic, write_text_atomic
-from quickchange.media.images import cut_out, load_image
+from quickchange.media.images import PlacedGarment, cut_out, load_image
 from quickchange.world import Clip, Renderer, render_clip, sample_spec
 
 PROTOCOL = 1
@@ -140,10 +140,10 @@ def score(garment: Garment, others: Sequence[Garment], shot: Shot, seed: int) ->
 def stream_photo(studio: Studio, clip: Clip, garment: Garment) -> Frames:
     """Frames u8[T, H, W, 3] after a live switch from the clip's garment to the photo."""
     prompt, seed = clip.prompt.dynamic, clip.spec.seed
-    with studio.open(clip.reference, clip.garment, prompt, seed, cutout=False) as session:
+    with studio.open(clip.reference, PlacedGarment(clip.garment), prompt, seed) as session:
         for _ in range(BEFORE):
             next(session)
-        session.wear(garment.shown, cutout=False)
+        session.wear(PlacedGarment(garment.shown))
         return np.concatenate([next(session).frames for _ in range(AFTER)])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from quickchange.engine.studio import Studio
 from quickchange.evaluate.types import Frames
+from quickchange.media.images import PlacedGarment
 from quickchange.world import Clip
 from quickchange.world.split import held_out
 
@@ -40,8 +41,10 @@ def stream_switch(
     if clip.garment_b is None:
         raise ValueError(f"seed {clip.spec.seed} was rendered without its second garment; use both=True or switch_at")
     seed = clip.spec.seed
-    with studio.open(clip.reference, clip.garment, clip.prompt.dynamic, seed, variant=variant, cutout=False) as session:
+    with studio.open(
+        clip.reference, PlacedGarment(clip.garment), clip.prompt.dynamic, seed, variant=variant
+    ) as session:
         first = [chunk.frames for chunk in islice(session, before)]
-        session.wear(clip.garment_b, cutout=False)
+        session.wear(PlacedGarment(clip.garment_b))
         second = [chunk.frames for chunk in islice(session, after)]
     return np.concatenate(first), np.concatenate(second)[: segment_length(studio, after)]

@@ -182,8 +182,6 @@ def garment_canvas(
             raise InputError(f"the placed garment is {wide}x{tall} px; this model's canvas is {width}x{height}")
         return source
     rgb = load_image(source)
-    if not cutout and rgb.shape[:2] == (height, width):
-        return PlacedGarment(rgb)
     rgb, alpha = cut_out(rgb) if cutout else (rgb, np.ones(rgb.shape[:2], np.float32))
     return PlacedGarment(fit_garment(rgb, alpha, width, height, box))
 

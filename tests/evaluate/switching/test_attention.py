@@ -22,7 +22,7 @@ LAYERS, PASSES = 2, 3  # the tiny model's; two denoising steps and the pass at t
 
 
 def opened(variant: str = "full") -> Session:
-    return tiny.studio().open(tiny.image(0), tiny.image(1), "", 3, variant=variant, cutout=False)
+    return tiny.studio().open(tiny.image(0), tiny.garment(1), "", 3, variant=variant)
 
 
 def share(watching: AttentionMass, group: str) -> float:
@@ -52,7 +52,7 @@ def test_a_full_switch_leaves_no_history_to_look_at_and_a_refresh_does() -> None
     for variant, looked_at in (("full", False), ("refresh", True)):
         with opened(variant) as session, watch_attention(session) as watching:
             next(session)
-            session.wear(tiny.image(2), cutout=False)
+            session.wear(tiny.garment(2))
             next(session)
             assert (share(watching, "history") > 0) is looked_at
 
@@ -61,7 +61,7 @@ def test_what_a_switch_recomputes_is_not_taken_for_the_chunk_after_it() -> None:
     with opened("recache") as session, watch_attention(session) as watching:
         next(session)
         next(session)
-        session.wear(tiny.image(2), cutout=False)
+        session.wear(tiny.garment(2))
         next(session)
         assert watching.seen == (1, 1, 6, 3)
         assert len(watching.mass) == PASSES

@@ -15,7 +15,7 @@ from quickchange.serve.sessions.pacing import Pacer
 
 STUDIO = tiny.studio()
 PEOPLE = [STUDIO.prepare_reference(tiny.image(seed)) for seed in (1, 7)]
-GARMENTS = [STUDIO.prepare_garment(tiny.image(seed), cutout=False) for seed in (2, 3, 4)]
+GARMENTS = [STUDIO.prepare_garment(tiny.garment(seed)) for seed in (2, 3, 4)]
 
 
 class Stream:

@@ -24,6 +24,7 @@ from quickchange.evaluate.protocol import CHUNKS_AFTER, CHUNKS_BEFORE, held_out_
 from quickchange.evaluate.scorecard.cases import Round, case_of, render_at_rest, render_round, renderer_for, switch_case
 from quickchange.evaluate.scorecard.metrics import METRICS, SWITCH_METRICS, Case, Metric, Shot
 from quickchange.evaluate.types import Frames
+from quickchange.media.images import PlacedGarment
 from quickchange.parsing.reading import Reading
 from quickchange.world import ClipSpec
 from quickchange.world.spec import Difficulty
@@ -187,7 +188,7 @@ class _Seed:
     def _prompt(self, spec: ClipSpec) -> None:
         studio = self.studio
         start = render_at_rest(renderer_for(studio.width, studio.height), spec, self.turn, studio.fps)
-        with studio.open(start.reference, start.garment, start.words, self.seed, cutout=False) as session:
+        with studio.open(start.reference, PlacedGarment(start.garment), start.words, self.seed) as session:
             frames = np.concatenate([chunk.frames for chunk in islice(session, self.settings.prompted)])
         shot = self._shot(frames)
         case = case_of(spec, shot, shot[:1], motion=start.tracks(len(frames), studio.fps))
@@ -200,7 +201,7 @@ class _Seed:
         self.rows.starts = [int(start) for start in starts]
         kept: list[Frames] = []
         seconds, counted, made = 0.0, 0, 0
-        with self.studio.open(clip.reference, clip.garment, clip.prompt.dynamic, self.seed, cutout=False) as session:
+        with self.studio.open(clip.reference, PlacedGarment(clip.garment), clip.prompt.dynamic, self.seed) as session:
             while made < settings.drift:
                 begun = time.perf_counter()
                 frames = next(session).frames

@@ -27,6 +27,7 @@ from quickchange.engine.session import Session
 from quickchange.engine.studio import Studio
 from quickchange.evaluate.protocol import CHUNKS_BEFORE
 from quickchange.evaluate.statistics import bootstrap
+from quickchange.media.images import PlacedGarment
 from quickchange.world import Clip
 
 GROUPS = ("reference", "garment", "history", "itself")
@@ -144,14 +145,14 @@ def stream_look(studio: Studio, clip: Clip, variant: str, before: int = CHUNKS_B
     shares: list[NDArray[np.float64]] = []
     seen: list[tuple[int, ...]] = []
     with (
-        studio.open(clip.reference, clip.garment, clip.prompt.dynamic, seed, variant=variant, cutout=False) as session,
+        studio.open(clip.reference, PlacedGarment(clip.garment), clip.prompt.dynamic, seed, variant=variant) as session,
         watch_attention(session) as watching,
     ):
         for _ in range(before - 1):
             next(session)
         for moment in range(len(MOMENTS)):
             if moment == 1:
-                session.wear(clip.garment_b, cutout=False)
+                session.wear(PlacedGarment(clip.garment_b))
             next(session)
             # Without the pass at t = 0, which makes keys for later and no picture.
             shares.append(watching.mass[:-1].mean(0).numpy())
