@@ -52,6 +52,7 @@ class PromptEmbedding(NamedTuple):
     mask_BT: Tensor
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> PromptEmbedding:
+        """Convert the states; the mask only moves."""
         return PromptEmbedding(self.hidden_BTE.to(device=device, dtype=dtype), self.mask_BT.to(device=device))
 
 
@@ -174,10 +175,12 @@ class PromptEncoder:
 
     @property
     def device(self) -> torch.device:
+        """Where the encoder's weights lie."""
         return self._embedding.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """Precision of the embedding's weights."""
         return self._embedding.dtype
 
     @property
@@ -212,8 +215,14 @@ class PromptEncoder:
         return Tokens(ids_BT, mask_BT)
 
     def forward(self, ids_BT: Tensor, mask_BT: Tensor) -> PromptEmbedding:
-        """Differentiable. Padding is left out of the encoder's attention and then filled with zeros up to
-        ``max_tokens``, so the result does not depend on how far a batch is padded.
+        """Encode token ids. Differentiable.
+
+        The encoder does not attend to padding, whose states become zeros up to ``max_tokens`` rows. So the result does
+        not depend on how far a batch is padded.
+
+        Args:
+            ids_BT: token ids, int64, T <= ``max_tokens``.
+            mask_BT: bool, True where a token is.
 
         Raises:
             ValueError: more tokens than ``max_tokens``, or shapes that differ.
