@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer, UMT5EncoderModel
 
-from quickchange.errors import InputError
+from quickchange.errors import InputError, ModelError
 from quickchange.model.prompts import PromptEncoder, clean
 
 CORPUS = [
@@ -52,13 +54,13 @@ def test_case_width_and_white_space_do_not_matter(encoder: PromptEncoder) -> Non
 def test_every_text_has_tokens(encoder: PromptEncoder, text: str) -> None:
     ids, mask = encoder.tokenize([text])
     assert 1 <= mask.sum() <= encoder.max_tokens
-    assert ids.max() < encoder.module.config.vocab_size
+    assert ids.max() < len(encoder.tokenizer)
     assert ids[0, -1] == encoder.tokenizer.eos_token_id
 
 
 def test_unknown_words_are_spelled_in_bytes(encoder: PromptEncoder) -> None:
     row = encoder.tokenize(["Zwölf 🩱!"]).ids_BT[0].tolist()
-    assert encoder.tokenizer.decode(row, skip_special_tokens=True).strip() == "zwölf 🩱!"
+    assert encoder.tokenizer.decode(row).strip() == "zwölf 🩱!"
 
 
 def test_known_words_are_short(encoder: PromptEncoder) -> None:
@@ -84,13 +86,82 @@ def test_round_trip_through_files(encoder: PromptEncoder, tmp_path: Path) -> Non
     torch.testing.assert_close(again.encode(CORPUS[:3]).hidden_BTE, encoder.encode(CORPUS[:3]).hidden_BTE)
 
 
+def test_transformers_reads_what_was_saved(encoder: PromptEncoder, tmp_path: Path) -> None:
+    encoder.save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tokenizer", local_files_only=True)
+    module = UMT5EncoderModel.from_pretrained(tmp_path / "text_encoder", local_files_only=True)
+    texts = ["she turns to the left", "Zwölf 🩱!", "", "</s> he <pad>", CORPUS[2]]
+    ids, mask = encoder.tokenize(texts)
+    read = tokenizer(texts, padding=True, return_tensors="pt")
+    assert torch.equal(read["input_ids"], ids)
+    assert torch.equal(read["attention_mask"], mask.long())
+    with torch.no_grad():
+        assert torch.equal(
+            module(**read).last_hidden_state[mask], encoder.encode(texts).hidden_BTE[:, : ids.shape[1]][mask]
+        )
+    assert (tokenizer.pad_token_id, tokenizer.eos_token_id) == (0, 1)
+    assert (tokenizer.model_max_length, tokenizer.padding_side) == (24, "right")
+
+
+def test_settings_of_a_tokenizer_are_kept_and_read_in_either_form(encoder: PromptEncoder, tmp_path: Path) -> None:
+    encoder.save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer" / "tokenizer_config.json"
+    settings = json.loads(file.read_text())
+    settings |= {"pad_token": {"__type": "AddedToken", "content": "<pad>"}, "extra": 7}
+    del settings["model_max_length"]
+    file.write_text(json.dumps(settings))
+    again = PromptEncoder.from_pretrained(tmp_path)
+    assert (again.tokenizer.pad_token_id, again.max_tokens) == (0, 512)
+    again.save_pretrained(tmp_path)
+    assert json.loads(file.read_text()) == settings
+
+
+def test_an_older_tokenizer_is_converted(encoder: PromptEncoder, tmp_path: Path) -> None:
+    encoder.save_pretrained(tmp_path)
+    folder = tmp_path / "tokenizer"
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "she", "turns"]))
+    settings = {"tokenizer_class": "BertTokenizer", "eos_token": "[SEP]", "model_max_length": 20}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    again = PromptEncoder.from_pretrained(tmp_path)
+    assert again.tokenize(["she turns", ""]).ids_BT.tolist() == [[2, 5, 6, 3], [2, 3, 0, 0]]
+    assert again.max_tokens == 20
+
+
+def test_tokenizers_that_do_not_fit_are_refused(encoder: PromptEncoder, tmp_path: Path) -> None:
+    encoder.save_pretrained(tmp_path)
+    folder = tmp_path / "tokenizer"
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    for change, message in (
+        ({"pad_token": "[PAD]"}, r"pad_token of the tokenizer is '\[PAD\]'"),
+        ({"eos_token": "<pad>"}, r"ends a text with \[1\]; expected \[0\]"),
+    ):
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings | change))
+        with pytest.raises(ValueError, match=message):
+            PromptEncoder.from_pretrained(tmp_path)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(ModelError, match="cannot be read as a tokenizer"):
+        PromptEncoder.from_pretrained(tmp_path)
+    (folder / "tokenizer_config.json").unlink()
+    with pytest.raises(FileNotFoundError, match="tokenizer_config"):
+        PromptEncoder.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("max_tokens", [2, 8, 9])
+def test_very_short_limits(max_tokens: int) -> None:
+    states = tiny(max_tokens=max_tokens).encode([CORPUS[0]]).hidden_BTE
+    assert states.shape == (1, max_tokens, 16)
+    assert states.isfinite().all()
+
+
 def test_same_seed_same_encoder_and_global_seed_untouched(encoder: PromptEncoder) -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
     again, other = tiny(), tiny(seed=1)
     assert torch.equal(torch.rand(1), expected)
-    assert again.tokenizer.get_vocab() == encoder.tokenizer.get_vocab()
+    assert again.tokenizer.backend.get_vocab() == encoder.tokenizer.backend.get_vocab()
     assert torch.equal(again.encode(["he"]).hidden_BTE, encoder.encode(["he"]).hidden_BTE)
     assert not torch.equal(other.encode(["he"]).hidden_BTE, encoder.encode(["he"]).hidden_BTE)
 
