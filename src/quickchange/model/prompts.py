@@ -282,7 +282,7 @@ class PromptEncoder:
 
         Raises:
             FileNotFoundError: a folder or a file in it is missing.
-        ValueError: a file is damaged, or the files do not fit together.
+            ValueError: a file is damaged, or the files do not fit together.
         """
         directory = Path(directory)
         for part in ("text_encoder", "tokenizer"):
