@@ -1,5 +1,7 @@
-"""Renders what is missing of the bundled pictures, 384x512, from held-out seeds: inputs of the demo, and people and
-garments of the studio page. Pictures that are there stay, although a later revision of the world would pose them anew.
+"""Renders the bundled pictures that are missing, 384x512, from held-out seeds.
+
+They are the demo's inputs, and people and garments of the studio page. Pictures that are there stay, although a later
+revision of the world would pose them anew.
 
 python scripts/demo_inputs.py [ASSETS]
 """

@@ -15,6 +15,7 @@ class CachedAttention:
         self.cache = cache
 
     def __call__(self, layer: int, q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
+        """Write a layer's keys and values, and attend to what the queries may see."""
         view = self.cache.layer(layer)
         k, v, mask = view.update(k_BHLD, v_BHLD)
         return F.scaled_dot_product_attention(view.rotate(q_BHLD), k, v, attn_mask=mask)

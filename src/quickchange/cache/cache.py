@@ -162,8 +162,10 @@ class KVCache:
     # -- passes --------------------------------------------------------------------------------------------------------
 
     def begin_conditions(self, *given: Thread) -> Frames:
-        """Opens the joint pass of [reference | garment], after bumping the threads ``given``. Both overwrite their own
-        slots; their queries see only the two of them."""
+        """Opens the joint pass of [reference | garment], after bumping the threads ``given``.
+
+        Both overwrite their own slots; their queries see only the two of them.
+        """
         ledger = self.ledger
         for thread in given:
             ledger = ledger.bump(thread)
@@ -171,8 +173,10 @@ class KVCache:
         return self._begin(ledger.begin_conditions(), ())
 
     def begin_chunk(self) -> Frames:
-        """Opens the passes of the next chunk (denoising steps and the one at t = 0): evicts where the window is full
-        and rotates anew what has another position now."""
+        """Open the passes of the next chunk: denoising steps and the one at t = 0.
+
+        It evicts where the window is full, and rotates anew what has another position now.
+        """
         return self._begin(*self.ledger.begin_chunk(self.policy))
 
     def layer(self, layer: int) -> LayerCache:
@@ -198,8 +202,10 @@ class KVCache:
         self.policy.switched(thread)
 
     def set_text(self, payload: Any) -> None:
-        """Stores the prompt's cross-attention keys and values, after ``bump(TEXT)``. The cache never looks
-        inside and never changes them."""
+        """Stores the prompt's cross-attention keys and values, after ``bump(TEXT)``.
+
+        The cache never looks inside and never changes them.
+        """
         self.ledger, self._text = self.ledger.hold_text(), payload
 
     def retain(self, sink_only: bool = False) -> None:

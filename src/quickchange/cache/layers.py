@@ -24,8 +24,10 @@ def to_device(values: Sequence[int], dtype: torch.dtype, device: torch.device) -
 
 
 class SlotIndex:
-    """Some slots of tensors [B, H, S, P, D]: a slice where they are contiguous, so that reading is a view; else an
-    index on the device."""
+    """Some slots of tensors [B, H, S, P, D].
+
+    A slice where they are contiguous, so that reading is a view; otherwise an index on the device.
+    """
 
     def __init__(self, slots: Sequence[int], device: torch.device) -> None:
         first, end = slots[0], slots[0] + len(slots)
@@ -89,8 +91,9 @@ class LayerCache:
         return apply_rotary(x_BHLD, self.frames.cos_LK, self.frames.sin_LK)
 
     def update(self, k_BHLD: Tensor, v_BHLD: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Writes the open pass's keys and values, returns what its queries may see. Every denoising pass overwrites
-        the same slots.
+        """Writes the open pass's keys and values, returns what its queries may see.
+
+        Every denoising pass overwrites the same slots.
 
         Where a gradient has to flow through the new keys or values, what is returned is a copy of the past joined
         with them, since later passes overwrite the slots; otherwise it is a view of the cache.

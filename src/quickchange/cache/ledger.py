@@ -126,8 +126,11 @@ class Ledger:
     # -- versions ------------------------------------------------------------------------------------------------------
 
     def bump(self, thread: Thread) -> Ledger:
-        """A thread is given anew. A new reference or garment outdates every live entry, the conditions included,
-        since they were computed jointly. A new prompt outdates nothing: what happened so far stays true."""
+        """A thread is given anew.
+
+        A new reference or garment outdates every live entry, the conditions included, since they were computed jointly.
+        A new prompt outdates nothing: what happened so far stays true.
+        """
         self._require_no_pass(f"give a new {thread.name}")
         after = replace(self, versions=self.versions.bump(thread))
         if not thread.outdates:

@@ -34,8 +34,16 @@ def mirror_text(text: str) -> str:
 
 @dataclass(frozen=True)
 class Clips:
-    """Pixels in memory. video u8 [N, T, H, W, 3]; ids u8 [N, T, H, W]; reference, garment u8 [N, H, W, 3];
-    prompts: (dynamic, static) per clip; seeds."""
+    """Clips in memory, as pixels.
+
+    Attributes:
+        video: uint8 [N, T, H, W, 3].
+        ids: labels, uint8 [N, T, H, W].
+        reference: uint8 [N, H, W, 3].
+        garment: uint8 [N, H, W, 3].
+        prompts: (dynamic, static) per clip.
+        seeds: of the clips.
+    """
 
     video: NDArray[np.uint8]
     ids: NDArray[np.uint8]

@@ -22,8 +22,14 @@ WINDOW = 13  # frames that go through the codec together
 
 @dataclass(frozen=True)
 class Frames:
-    """N pictures. frames u8 [N, H, W, 3]; ids u8 [N, H, W]; keypoints f32 [N, 17, 3] (x, y in pixels, visibility 0..2);
-    attributes i64 [N, 6], class indices in the order of ``ATTRIBUTES``."""
+    """Labelled pictures.
+
+    Attributes:
+        frames: uint8 [N, H, W, 3].
+        ids: labels, uint8 [N, H, W].
+        keypoints: float32 [N, 17, 3]: x and y in pixels, visibility 0..2.
+        attributes: int64 [N, 6], class indices in the order of ``ATTRIBUTES``.
+    """
 
     frames: NDArray[np.uint8]
     ids: NDArray[np.uint8]
@@ -38,8 +44,10 @@ class Frames:
 def through_codec(
     frames: NDArray[np.uint8], codec: Codec, noise: float, generator: torch.Generator
 ) -> NDArray[np.uint8]:
-    """``1 + 4 n`` frames encoded and decoded, with noise of ``noise`` times their spread on the latents, because a
-    transformer's latents are not exact either."""
+    """Encode and decode ``1 + 4 n`` frames.
+
+    The latents get noise of ``noise`` times their spread, because a transformer's latents are not exact either.
+    """
     latents = codec.encode(to_float(frames)[None])
     latents = latents + noise * latents.std() * torch.randn(latents.shape, generator=generator)
     return to_uint8(codec.decode(latents, codec.new_state())[0]).permute(1, 2, 3, 0).cpu().numpy()
@@ -51,8 +59,10 @@ def _classes(garment: GarmentSpec) -> list[int]:
 
 
 def pick_frames(clip: Clip, count: int, codec: Codec | None, noise: float, seed: int) -> Frames:
-    """``count`` frames of a clip and its reference. With a codec half of them, out of a window of 13, have been through
-    it, with up to ``noise`` on the latents."""
+    """``count`` frames of a clip and its reference.
+
+    With a codec half of them, out of a window of 13, have been through it, with up to ``noise`` on the latents.
+    """
     rng = np.random.default_rng([seed, clip.spec.seed])
     picks = rng.choice(len(clip.frames), count, replace=len(clip.frames) < count)
     frames = clip.frames[picks]

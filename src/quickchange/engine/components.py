@@ -168,8 +168,11 @@ def load_transformer(folder: Path, dtype: torch.dtype = torch.float32) -> WanTra
 def _moved(
     module: nn.Module, device: torch.device | str, dtype: Callable[[str, torch.Tensor], torch.dtype] | None = None
 ) -> Any:
-    """A copy whose tensors lie on ``device``. It shares tensors that need no conversion; the others are copied once,
-    straight to the device, so a text encoder of 20 GB needs no second place in the host's memory."""
+    """A copy whose tensors lie on ``device``.
+
+    It shares tensors that need no conversion; the others are copied once, straight to the device, so a text encoder of
+    20 GB needs no second place in the host's memory.
+    """
     memo: dict[int, Any] = {}
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         moved = tensor.detach().to(device=device, dtype=dtype(name, tensor) if dtype else None)

@@ -59,8 +59,10 @@ class Rollout:
         self._unsettled: Tensor | None = None  # clean latents of the chunk whose pass is open
 
     def say(self, text: TextContext) -> None:
-        """A new prompt for what comes next; history stays. Conditions attend to the prompt too: follow with
-        ``conditions`` where there are any."""
+        """A new prompt for what comes next; history stays.
+
+        Conditions attend to the prompt too: follow with ``conditions`` where there are any.
+        """
         self.cache.bump(TEXT)
         self.cache.set_text(text)
 

@@ -101,8 +101,10 @@ class _Shown:
         return self.pixels[self.count - 1 : self.count]
 
     def last_latent(self, temporal: int) -> Tensor:
-        """The latent [1, C, 1, H, W] that stands for the last frame; latents hold ``temporal`` frames, the first one of
-        a segment fewer, so that they are counted from the end."""
+        """The latent [1, C, 1, H, W] that stands for the last frame.
+
+        Latents hold ``temporal`` frames, the first one of a segment fewer, so they are counted from the end.
+        """
         last = self.latents.shape[2] - 1 - (len(self.pixels) - self.count) // temporal
         return self.latents[:, :, last : last + 1]
 

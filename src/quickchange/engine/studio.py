@@ -67,14 +67,17 @@ class Studio:
 
     @property
     def width(self) -> int:
+        """Pixels of a row."""
         return self.components.stream.width
 
     @property
     def height(self) -> int:
+        """Rows of pixels."""
         return self.components.stream.height
 
     @property
     def fps(self) -> int:
+        """Frames per second of media time."""
         return self.components.stream.fps
 
     @property

@@ -15,8 +15,10 @@ from torch import Tensor
 
 
 def apply_rotary(x_BHLD: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
-    """Turns the channel pairs (0, 1), (2, 3), ... of every token by its angles; computed in float32, returned in the
-    dtype of ``x_BHLD``."""
+    """Turn the channel pairs (0, 1), (2, 3), ... of every token by its angles.
+
+    Computed in float32, returned in the dtype of ``x_BHLD``.
+    """
     even, odd = x_BHLD.unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((even * cos_LK - odd * sin_LK, even * sin_LK + odd * cos_LK), -1)
     return turned.flatten(-2).type_as(x_BHLD)

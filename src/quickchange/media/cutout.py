@@ -178,8 +178,11 @@ def _grab(lab: RGB, seeds: Mask) -> Mask:
 
 
 def _vote(mask: Mask, view: _View, ring: NDArray[np.bool_]) -> Mask:
-    """New seeds: every colour belongs to the side that holds most of it. This frees masks of background shut in
-    between legs, and lets a garment reach into the border ring where it clearly continues there."""
+    """New seeds: every colour belongs to the side that holds most of it.
+
+    This frees masks of background shut in between legs, and lets a garment reach into the border ring where it clearly
+    continues there.
+    """
     inside, outside = view.count(mask), view.count(1 - mask)
     share = (inside / (inside + outside + 1e-9))[view.palette]
     near = cv2.dilate(mask, _disk(2 * round(0.05 * min(mask.shape)) + 1)) == 1
@@ -189,8 +192,10 @@ def _vote(mask: Mask, view: _View, ring: NDArray[np.bool_]) -> Mask:
 
 
 def _score(mask: Mask, view: _View) -> float:
-    """Higher for masks with their own colours, strong edges all along, a short outline, in the middle of the picture.
-    The weights were set by eye on photos of clothes on beds, floors and doors."""
+    """Score a mask: higher for own colours, strong edges all along, a short outline, a place in the middle.
+
+    The weights were set by eye on photos of clothes on beds, floors and doors.
+    """
     inside, outside = view.count(mask), view.count(1 - mask)
     overlap = float(np.sqrt(inside / inside.sum() * outside / outside.sum()).sum())
     outline = (cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, _disk(3)) == 1) & (view.edge > 0.01)

@@ -134,8 +134,10 @@ class YuvConverter:
 
 
 def tag_colours(context: Any) -> None:
-    """Says in an encoder's stream what ``YuvConverter`` makes. Untagged, players guess BT.601 or BT.709 by size, and
-    the colour of the clothes shifts."""
+    """Says in an encoder's stream what ``YuvConverter`` makes.
+
+    Untagged, players guess BT.601 or BT.709 by size, and the colour of the clothes shifts.
+    """
     context.color_range, context.colorspace = ColorRange.MPEG, Colorspace.ITU709
     context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
 

@@ -32,6 +32,7 @@ class SequenceAttention:
         self.mask = mask_LL
 
     def __call__(self, layer: int, q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
+        """Attend over the sequence."""
         q, k = apply_rotary(q_BHLD, self.cos, self.sin), apply_rotary(k_BHLD, self.cos, self.sin)
         return F.scaled_dot_product_attention(q, k, v_BHLD, attn_mask=self.mask)
 
@@ -46,8 +47,10 @@ def _chunk_of(frames: int, chunk: int) -> Tensor:
 
 
 def chunk_causal_mask(frames: int, chunk: int, tokens: int) -> Tensor:
-    """[reference | garment | video]: a chunk sees the conditions, earlier chunks and itself; the conditions see only
-    each other. bool [L, L] with L = (2 + frames) * tokens."""
+    """Mask of [reference | garment | video], bool [L, L] with L = (2 + frames) * tokens.
+
+    A chunk sees the conditions, earlier chunks and itself. The conditions see only each other.
+    """
     c = _chunk_of(frames, chunk)
     return _by_frame(c[:, None] >= c[None, :], tokens)
 
@@ -116,6 +119,7 @@ class TeacherForcingAttention:
         self.held = self.chunks if window is None else (window - NUM_CONDITIONS) // chunk
 
     def __call__(self, layer: int, q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
+        """Attend group by group: what each may see, plus itself."""
         p = self.rotary.tokens_per_frame
         width, conditions = self.chunk * p, NUM_CONDITIONS * p
         clean = conditions + (self.frames - self.chunk) * p

@@ -104,8 +104,11 @@ class LightCodecConfig:
 
 
 def _full_precision(like: Tensor) -> torch.autocast:
-    """Switches autocast off for the linear parts. A flat wall rounded to bfloat16 is wrong by the same amount
-    everywhere, and in training the gradient of that error would drown all others (measured: 16 times)."""
+    """Switches autocast off for the linear parts.
+
+    A flat wall rounded to bfloat16 is wrong by the same amount everywhere, and in training the gradient of that error
+    would drown all others (measured: 16 times).
+    """
     return torch.autocast(like.device.type, enabled=False)
 
 

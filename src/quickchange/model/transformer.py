@@ -69,9 +69,11 @@ class TransformerConfig:
 
     @property
     def dim(self) -> int:
+        """Width of the network."""
         return self.num_attention_heads * self.attention_head_dim
 
     def to_dict(self) -> dict[str, Any]:
+        """Values for ``config.json``."""
         return asdict(self)
 
     @staticmethod
@@ -126,17 +128,21 @@ class Attention(nn.Module):
         self.norm_q, self.norm_k = nn.RMSNorm(dim, eps=eps), nn.RMSNorm(dim, eps=eps)
 
     def split(self, x_BLE: Tensor) -> Tensor:
+        """Split into heads: [B, H, L, D]."""
         return x_BLE.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
     def query(self, x_BLE: Tensor) -> Tensor:
+        """Normalised queries, [B, H, L, D]."""
         q = self.to_q(x_BLE)
         return self.split(self.norm_q(q.to(self.norm_q.weight.dtype)).to(q.dtype))
 
     def key_value(self, x_BLE: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised keys, and values, [B, H, L, D] each."""
         k = self.to_k(x_BLE)
         return self.split(self.norm_k(k.to(self.norm_k.weight.dtype)).to(k.dtype)), self.split(self.to_v(x_BLE))
 
     def merge(self, out_BHLD: Tensor) -> Tensor:
+        """Join the heads and project: [B, L, E]."""
         return self.to_out[0](out_BHLD.transpose(1, 2).flatten(2))
 
 
@@ -211,17 +217,20 @@ class ConditionEmbedder(nn.Module):
         self.text_embedder = _Pair(config.text_dim, config.dim)
 
     def sinusoid(self, timestep_BF: Tensor) -> Tensor:
+        """Sinusoidal features of timesteps, float32 [B, F, freq_dim]."""
         half = self.freq_dim // 2
         frequency = torch.exp(-math.log(10000) * torch.arange(half, device=timestep_BF.device) / half)
         angle = timestep_BF.float()[..., None] * frequency
         return torch.cat([angle.cos(), angle.sin()], -1)
 
     def time(self, timestep_BF: Tensor) -> tuple[Tensor, Tensor]:
+        """Time embedding [B, F, E] and modulation [B, F, 6, E] of timesteps."""
         e = self.time_embedder
         temb_BFE = e.linear_2(F.silu(e.linear_1(self.sinusoid(timestep_BF).to(e.linear_1.weight.dtype))))
         return temb_BFE, self.time_proj(F.silu(temb_BFE)).unflatten(-1, (6, -1))
 
     def text(self, hidden_BTE: Tensor) -> Tensor:
+        """Text encoder states, projected to the network's width."""
         e = self.text_embedder
         return e.linear_2(F.gelu(e.linear_1(hidden_BTE), approximate="tanh"))
 

@@ -30,6 +30,7 @@ class WanState:
 
     @property
     def started(self) -> bool:
+        """Whether the stream has begun."""
         return self.size is not None
 
     def enter(self, tensor_BCTHW: Tensor) -> None:

@@ -11,8 +11,11 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpoint_blocks(module: nn.Module) -> None:
-    """Wraps the forward of every block of a transformer, in place. Same gradients, about a third more computing, memory
-    of one block instead of all. Passes without gradients are left alone; modules without ``blocks`` too."""
+    """Wraps the forward of every block of a transformer, in place.
+
+    Same gradients, about a third more computing, memory of one block instead of all. Passes without gradients are left
+    alone; modules without ``blocks`` too.
+    """
     for block in getattr(module, "blocks", []):
         block.forward = _recomputed(block.forward)
 

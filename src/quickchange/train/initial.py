@@ -8,8 +8,11 @@ from quickchange.model.transformer import WanTransformer
 
 
 def initialise_small(model: WanTransformer, qk_gain: float = 1.6, residual_gain: float = 0.4) -> None:
-    """Initialisation for short training of small models: open gates, and attention that starts out looking at its
-    own place (constant query and key biases, so that only the rotation decides), measured to help in WORLD runs."""
+    """Initialise a small model for short training.
+
+    Gates start open. Constant query and key biases make attention depend on the rotary angle alone, so each token first
+    attends to its own position. Both were measured to help on the generated world.
+    """
     with torch.no_grad():
         for block in model.blocks:
             block.scale_shift_table.zero_()

@@ -125,8 +125,10 @@ def pack_optimizers(optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensor
 
 
 def unpack_optimizers(optimizers: list[torch.optim.Optimizer], tensors: safe_open) -> None:
-    """Inverse of ``pack_optimizers`` from an open file, into shards where there are; rates and groups stay as
-    configured."""
+    """Restore what ``pack_optimizers`` packed from an open file, into shards where there are any.
+
+    Rates and groups stay as configured.
+    """
     names = list(tensors.keys())
     for i, optimizer in enumerate(optimizers):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]

@@ -24,8 +24,11 @@ def holds_triplets(data: Path) -> bool:
 
 
 def open_triplets(recipe: Recipe, data: Path, spatial: int, *, one_size: bool = False) -> TripletFolder:
-    """The triplets of a folder at the recipe's sizes. ``spatial``: pixels per latent cell; ``one_size``: the stream's
-    only, as a transformer with a fixed grid and the codec's training need it."""
+    """The triplets of a folder at the recipe's sizes.
+
+    ``spatial``: pixels per latent cell; ``one_size``: the stream's only, as a transformer with a fixed grid and the
+    codec's training need it.
+    """
     stream, rows_columns = recipe.stream, recipe.transformer.patch_size[1:]
     buckets: tuple[Size, ...] = (Size(stream.width, stream.height),)
     if recipe.triplets.buckets and recipe.transformer.grid is None and not one_size:

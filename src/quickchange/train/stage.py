@@ -65,6 +65,7 @@ class Stage(ABC):
             )
 
     def all_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Every optimiser whose state belongs in a checkpoint."""
         return self.optimizers
 
     @classmethod
@@ -79,8 +80,10 @@ class Stage(ABC):
 
     @abstractmethod
     def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Forward pass over ``rows``. ``loss`` is differentiated; other scalars are logged. All are means over the
-        batch."""
+        """Forward pass over ``rows``.
+
+        ``loss`` is differentiated; other scalars are logged. All are means over the batch.
+        """
 
     def draw(
         self, sample: Callable[..., Tensor], shape: tuple[int, ...], generator: torch.Generator, dim: int = 0

@@ -58,8 +58,10 @@ def apply_tuning(
 
 
 def merged(model: WanTransformer) -> WanTransformer:
-    """The network with its adapters added to its weights: an ordinary ``WanTransformer``. ``model`` stays as it is;
-    weights that no adapter touches are shared with it."""
+    """The network with its adapters added to its weights: an ordinary ``WanTransformer``.
+
+    ``model`` stays as it is; weights that no adapter touches are shared with it.
+    """
     from peft.tuners.lora import Linear
 
     changes = {

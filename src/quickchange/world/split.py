@@ -1,5 +1,7 @@
-"""Which seeds are for training and which for judging: a function of the seed alone, so that no run ever trains on
-what another run is judged by."""
+"""Which seeds are for training and which are held out.
+
+A function of the seed alone, so no run ever trains on what another run is scored by.
+"""
 
 from __future__ import annotations
 

@@ -32,8 +32,11 @@ class QualityConfig:
 
 
 class QualityScorer(nn.Module):
-    """Frame and reference -> one score. Local judgements are averaged, and the worst fifth of them counts extra: damage
-    sits on faces and hands, a small part of the picture."""
+    """Frame and reference -> one score.
+
+    Local judgements are averaged, and the worst fifth of them counts extra: damage sits on faces and hands, a small
+    part of the picture.
+    """
 
     def __init__(self, config: QualityConfig) -> None:
         super().__init__()

@@ -121,12 +121,15 @@ class DmdStage(LatentStage):
         return stage
 
     def all_optimizers(self) -> list[torch.optim.Optimizer]:
+        """The student's and the critic's optimisers."""
         return [*self.optimizers, *self.critic_optimizers]
 
     @torch.no_grad()
     def roll_out(self, batch: Batch, exit_step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Streams a clip, leaving each chunk after step ``exit_step``. Returns the clip and, for every chunk, the noisy
-        input of its last step; both [B, C, F, H, W]."""
+        """Streams a clip, leaving each chunk after step ``exit_step``.
+
+        Returns the clip and, for every chunk, the noisy input of its last step; both [B, C, F, H, W].
+        """
         rollout = self.make_rollout(len(batch.video_BCFHW), like=batch.video_BCFHW, shared=True)
         rollout.say(self.text(batch.prompts))
         rollout.conditions(batch.conditions_BCFHW[:, :, :1], batch.conditions_BCFHW[:, :, 1:])

@@ -172,6 +172,7 @@ class LatentStage(Stage):
         )
 
     def debug_inputs(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The batch of a step."""
         batch = self.batch(step)
         tensors = {"video": batch.video_BCFHW, "conditions": batch.conditions_BCFHW}
         return tensors, {"samples": batch.samples, "prompts": batch.prompts}
@@ -192,9 +193,11 @@ class LatentStage(Stage):
         return self.model.embed_text(encoder.forward(ids_BT.to(self.device), mask_BT.to(self.device)).hidden_BTE)
 
     def autocast(self) -> torch.autocast:
+        """The stage's precision as a context."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
 
     def finish(self) -> None:
+        """Export the network."""
         self.export(self.model)
 
     def bidirectional_velocity(
