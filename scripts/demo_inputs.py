@@ -39,6 +39,7 @@ GARMENTS = {
 
 
 def main(assets: Path) -> None:
+    """Render into ``assets``."""
     renderer = Renderer(384, 512)
     for folder in ("demo", "studio"):
         (assets / folder).mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ STAGES = ("sft", "tf", "dmd")  # of plain networks: merge adapters by finishing 
 
 
 def main() -> None:
+    """Export a checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("checkpoint", type=Path)

@@ -47,6 +47,7 @@ def press(page: Page, key: str) -> None:
 
 
 def save_png(page: Page, name: str) -> None:
+    """Take a screenshot."""
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     with atomic_path(DOCS / name) as path:  # 256 colours: a fifth of the size, and no eye can tell
         image.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
@@ -90,6 +91,7 @@ def save_clip(shots: list[tuple[float, Image.Image]], path: Path) -> None:
 
 
 def main() -> None:
+    """Take all pictures."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         raise SystemExit("no browser; `make setup` installs Debian's chromium")

@@ -20,6 +20,7 @@ PALETTE = np.array([(0, 0, 0), (240, 190, 160), (90, 50, 20), (220, 40, 40), (40
 
 
 def main() -> None:
+    """Draw the sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="picture to write (.png or .jpg)")
     parser.add_argument("--seed", type=int, default=0, help="first seed")

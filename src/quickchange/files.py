@@ -30,6 +30,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 
 def write_text_atomic(path: Path | str, text: str) -> None:
+    """Write UTF-8 text; the file is complete or unchanged."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -20,7 +20,8 @@ def make_buckets(width: int, height: int, step: tuple[int, int], widest: float =
     """All sizes of about the area of ``width`` x ``height``, itself included, narrowest first.
 
     Args:
-        width, height: the size to start from, multiples of ``step``.
+        width: of the size to start from, a multiple of ``step``.
+        height: likewise.
         step: what width and height must be multiples of: pixels per token, (horizontal, vertical).
         widest: greatest ratio of the longer to the shorter side, >= 1; the start size is exempt.
 

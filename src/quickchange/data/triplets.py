@@ -247,7 +247,9 @@ def resample(times: Sequence[float], fps: float, frames: int) -> list[int]:
     """For each of ``frames`` moments 1 / ``fps`` s apart, the first at ``times[0]``, the index of the nearest frame.
 
     Args:
-        times: of the frames, s, ascending; the last frame serves for half as long as the others last on average.
+        times: of the frames, in seconds, ascending. The last frame serves for half as long as the others on average.
+        fps: moments per second.
+        frames: number of moments.
 
     Raises:
         BadSampleError: the video ends before the last moment.

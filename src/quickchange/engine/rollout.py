@@ -71,6 +71,8 @@ class Rollout:
         """Forwards [reference | garment], one clean latent frame each, jointly, and pins their keys and values.
 
         Args:
+            reference_BCFHW: latent of the person, F = 1.
+            garment_BCFHW: latent of the garment, F = 1.
             given: threads whose version moves with this pass; at the first call both are given in any case.
         """
         if self.cache.versions.of(REFERENCE) == 0:

@@ -47,6 +47,8 @@ class Studio:
         """Loads a model directory (diffusers layout) and runs every live path once.
 
         Args:
+            directory: in diffusers layout.
+            device: torch device.
             dtype: default bfloat16 on an accelerator, float32 on a CPU.
             warm: run ``warm_up``.
 

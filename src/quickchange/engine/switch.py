@@ -70,8 +70,11 @@ class OpenSegment:
 
 @dataclass(frozen=True)
 class Recache:
-    """What was withdrawn, but at most its last ``frames`` frames, is forwarded again at t = 0, under what is in force
-    now (LongLive)."""
+    """Forward what was withdrawn again at t = 0, under what is in force now (LongLive).
+
+    Attributes:
+        frames: at most so many, the last ones.
+    """
 
     frames: int = 12
 

@@ -128,7 +128,8 @@ def fit_garment(rgb: RGB, alpha: Alpha, width: int, height: int, box: Box = (0.0
     Args:
         rgb: [H, W, 3], best with background colours removed from soft edges as ``cut_out`` returns it.
         alpha: [H, W] in 0..1.
-        width, height: of the canvas, px.
+        width: of the canvas, px.
+        height: of the canvas, px.
         box: target (x0, y0, x1, y1) in fractions of the canvas.
 
     Returns:

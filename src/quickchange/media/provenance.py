@@ -24,11 +24,14 @@ def sign_file(path: Path, mime: str, certificate: Path, key: Path) -> None:
     """Signs ``path`` in place, whole or not at all.
 
     Args:
-        path: a generated file. mime: its type, ``video/mp4`` or ``image/png``.
-        certificate: PEM, the signer's certificate first, then its issuers. key: PEM, its private key, PKCS 8, P-256.
+        path: a generated file.
+        mime: its type, ``video/mp4`` or ``image/png``.
+        certificate: PEM, the signer's certificate first, then its issuers.
+        key: PEM, its private key, PKCS 8, P-256.
 
     Raises:
-        InputError: certificate or key cannot be used. ModuleNotFoundError: ``c2pa`` is not installed.
+        InputError: certificate or key cannot be used.
+        ModuleNotFoundError: ``c2pa`` is not installed.
     """
     import c2pa
 

@@ -1,0 +1,1 @@
+"""The networks: transformer, codecs, text encoder; and the arithmetic of flow matching."""

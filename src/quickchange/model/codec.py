@@ -69,11 +69,15 @@ def check_frames(frames_BCTHW: Tensor, spatial: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LightCodecConfig:
-    """Attributes:
-    latent_channels: channels of a latent.
-    spatial: pixels per latent cell, a power of two >= 8.
-    encoder_widths, decoder_widths: channels at the cell grid, then at every doubling of resolution.
-    latents_mean, latents_scale: per channel; the transformer sees ``(z - mean) / scale``. Empty before training.
+    """Size of the light codec.
+
+    Attributes:
+        latent_channels: channels of a latent.
+        spatial: pixels per latent cell, a power of two >= 8.
+        encoder_widths: channels at the cell grid, then at every doubling of resolution.
+        decoder_widths: likewise.
+        latents_mean: per channel; the transformer sees ``(z - mean) / scale``. Empty before training.
+        latents_scale: per channel, likewise.
     """
 
     latent_channels: int = 64
@@ -232,6 +236,7 @@ class LightCodec(nn.Module):
         return self.encoder(groups.flatten(0, 1)).unflatten(0, groups.shape[:2])
 
     def new_state(self) -> LightState:
+        """Memory of a new stream."""
         return LightState(len(self.decoder.memories))
 
     def decode(self, latents_BCFHW: Tensor, state: LightState) -> Tensor:
@@ -260,6 +265,7 @@ class LightCodec(nn.Module):
 
     @staticmethod
     def from_pretrained(directory: Path | str) -> LightCodec:
+        """Load a codec in float32, frozen."""
         directory = Path(directory)
         values = json.loads((directory / "config.json").read_text())
         values.pop("_class_name", None)

@@ -89,7 +89,9 @@ class TransformerConfig:
 class SelfAttention(Protocol):
     """Answers one layer's self-attention. Queries and keys arrive normalised but not rotated, all [B, H, L, D]."""
 
-    def __call__(self, layer: int, q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor: ...
+    def __call__(self, layer: int, q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
+        """Attend in one layer; returns [B, H, L, D]."""
+        ...
 
 
 class TimeEmbedding(NamedTuple):
@@ -156,6 +158,7 @@ class FeedForward(nn.Module):
         self.net = nn.ModuleList([first, nn.Identity(), nn.Linear(hidden, dim)])
 
     def forward(self, x: Tensor) -> Tensor:
+        """Feed forward, token by token."""
         return self.net[2](F.gelu(self.net[0].proj(x), approximate="tanh"))
 
 
@@ -179,6 +182,7 @@ class Block(nn.Module):
         attention: SelfAttention,
         layer: int,
     ) -> Tensor:
+        """One block over all frames, [B, F, P, E]."""
         table = (self.scale_shift_table[None].float() + modulation_BF6E.float()).unsqueeze(3)
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = table.unbind(2)
         frames = x_BFPE.shape[1:3]

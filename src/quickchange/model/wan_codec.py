@@ -86,6 +86,7 @@ class WanCodec(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of the weights; inputs are cast to it."""
         return next(self.vae.parameters()).dtype
 
     def new_encoder_state(self) -> EncoderState:

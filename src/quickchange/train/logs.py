@@ -127,6 +127,7 @@ class Log:
         self.since = time.monotonic()
 
     def close(self) -> None:
+        """Write what is open and close the files."""
         if self.writes:
             self.out.close()
             if self.events is not None:

@@ -59,6 +59,10 @@ def train(
     is obeyed at once.
 
     Args:
+        stage: what to train.
+        folder: of its checkpoints and curves.
+        minutes: stop, with a checkpoint, after this time.
+        fresh: ignore an earlier checkpoint.
         wandb: project of Weights & Biases to log to as well.
         took: called after every step with its seconds, e.g. ``ThreadTuner.took``.
 

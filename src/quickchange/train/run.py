@@ -34,9 +34,12 @@ def run(
 
     Args:
         stage: one of ``STAGES``; names its table in the recipe and its folder in the run.
-        recipe_path: TOML recipe. data: folder of shards, or of real triplets.
+        recipe_path: TOML recipe.
+        data: folder of shards, or of real triplets.
         folder: run folder.
-        device: torch device. minutes: stop and checkpoint after this time. fresh: ignore an earlier checkpoint.
+        device: torch device.
+        minutes: stop and checkpoint after this time.
+        fresh: ignore an earlier checkpoint.
         init: model directory whose weights the stage starts from: ``vae`` its codec, the others its transformer and
             text encoder (in place of an earlier stage's). Without a codec in ``folder``, its codec is used as it is.
             Recorded in checkpoints: a resumed run need not name it again.
@@ -48,8 +51,10 @@ def run(
         Whether the stage is finished.
 
     Raises:
-        ValueError: unknown stage, bad recipe, or one that an earlier checkpoint contradicts.
-        FileNotFoundError: an earlier stage's result or the data is missing.
+        RecipeError: unknown stage or bad recipe.
+        CheckpointError: an earlier checkpoint contradicts the recipe.
+        ModelNotFoundError: an earlier stage's result is missing.
+        FileNotFoundError: the data is missing.
     """
     kind = kind or stage_class(stage)
     if init is not None and not init.is_dir():

@@ -39,8 +39,10 @@ def bidirectional_velocity(
     Args:
         network: the teacher.
         rotary: tables of its token grid.
-        x_BCFHW: noisy video. levels_B: its noise level in [0, 1], one per clip.
-        conditions_BCFHW: clean [reference | garment], F = 2. text: ``network.embed_text`` of the prompts.
+        x_BCFHW: noisy video.
+        levels_B: its noise level in [0, 1], one per clip.
+        conditions_BCFHW: clean [reference | garment], F = 2.
+        text: ``network.embed_text`` of the prompts.
 
     Returns:
         Same shape as ``x_BCFHW``.
@@ -75,7 +77,9 @@ def sample_teacher(
         network: a teacher.
         components: text encoder and flow shift that go with it; their own transformer is not used.
         conditions_BCFHW: clean latents [reference | garment], F = 2, on the network's device.
-        prompts: one per clip. frames: latent frames of the clips. steps: network passes (twice that when guided).
+        prompts: one per clip.
+        frames: latent frames of the clips.
+        steps: network passes (twice that when guided).
         guidance: w in ``uncond + w (cond - uncond)``, over prompt and garment together as in distillation; 1 for none.
         velocity: how the network is asked about a whole clip.
         seed: of the noise. Every clip has noise of its own, the same in any batch that it leads.

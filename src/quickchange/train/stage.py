@@ -91,7 +91,10 @@ class Stage(ABC):
         """``sample(shape, generator=generator)`` for the whole batch, cut down to ``rows`` along ``dim``.
 
         Args:
-            sample: ``torch.randn`` or alike. shape: of the result, ``dim`` counting ``rows``.
+            sample: ``torch.rand`` or alike.
+            shape: of the result, ``dim`` counting ``rows``.
+            generator: of the step, on the CPU.
+            dim: the dimension of the rows.
         """
         whole = list(shape)
         whole[dim] = self.config.batch
@@ -128,6 +131,7 @@ class Stage(ABC):
 
         Args:
             losses: forward pass over ``rows``; called once per piece with the generator in the same state.
+            generator: of the step, on the CPU.
 
         Returns:
             Detached means over the pieces.

@@ -77,6 +77,7 @@ class Body:
 
     @property
     def height(self) -> float:
+        """Metres from the floor to the top of the head."""
         return self.top - self.floor
 
     @property

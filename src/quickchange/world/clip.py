@@ -85,7 +85,8 @@ def render_clip(renderer: Renderer, spec: ClipSpec, frames: int = 33, fps: float
     Args:
         renderer: decides the picture size.
         spec: decides everything else.
-        frames: number of frames, at least 1. fps: frames per second, above 0.
+        frames: number of frames, at least 1.
+        fps: frames per second, above 0.
         switch_at: from this frame on the person wears `garment_b`.
         both: also render the whole clip in `garment_b` (`frames_b`, `ids_b`, `garment_b`).
 

@@ -34,6 +34,7 @@ WALLS: dict[str, Colour] = {
 
 
 def to_linear(colour: Colour) -> Colour:
+    """Convert sRGB to linear light, both in 0..1."""
     r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour)
     return r, g, b
 
@@ -45,7 +46,7 @@ def jitter(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
 
 
 def to_lab(colour: Colour) -> tuple[float, float, float]:
-    """sRGB -> CIE L*a*b* (D65)."""
+    """Convert sRGB to CIE L*a*b* (D65)."""
     xyz = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
                     [0.0193339, 0.1191920, 0.9503041]]) @ np.array(to_linear(colour))  # fmt: skip
     t = xyz / np.array([0.95047, 1.0, 1.08883])

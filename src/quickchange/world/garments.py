@@ -41,6 +41,7 @@ class Cut:
 
     @classmethod
     def of(cls, garments: tuple[GarmentSpec, ...]) -> Cut:
+        """The cut of everything that is worn."""
         values: dict[str, Vector4] = {}
         for garment in garments:
             if garment.slot in ("upper", "onepiece"):
@@ -74,9 +75,11 @@ class Cut:
         return np.asarray(distance, np.float32)
 
     def lower(self, cut: Floats) -> Floats:
+        """Where trousers cover: positive inside, per vertex."""
         return np.asarray(np.minimum((self.l0[0] - cut[:, 1]) * 5, (self.l0[1] - cut[:, 3]) * 8), np.float32)
 
     def skirt(self, cut: Floats) -> Floats:
+        """Where a skirt covers: positive inside, per vertex."""
         return np.asarray(np.minimum((self.s0[0] - cut[:, 1]) * 5, (self.s0[1] - cut[:, 3]) * 8), np.float32)
 
     def hides(self, body: Body) -> np.ndarray:
@@ -188,6 +191,7 @@ def _joined(body: Body, skirt: Floats, bodice: Floats) -> Floats:
 
 
 def shoe_part(body: Body, colour: Colour) -> Part:
+    """The shoes, as a shell around the feet."""
     faces = body.assets.faces["tights"]
     vertices, normals = _shell(body, np.full(len(body.vertices), 0.12, np.float32), 1)
     keep = (body.parameters[faces, 3] > 0.9).all(1)

@@ -14,16 +14,19 @@ Array = NDArray[Any]
 
 
 def rotate_x(angle: float) -> Matrix:
+    """Rotation about x, angle in radians, [3, 3]."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
 
 
 def rotate_y(angle: float) -> Matrix:
+    """Rotation about y, angle in radians, [3, 3]."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
 def rotate_z(angle: float) -> Matrix:
+    """Rotation about z, angle in radians, [3, 3]."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
 
@@ -42,6 +45,7 @@ def cross(a: Array, b: Array) -> Matrix:
 
 
 def unit(vector: Array) -> Matrix:
+    """The vector, scaled to length 1."""
     scaled: Matrix = np.asarray(vector, np.float64) / max(float(np.linalg.norm(vector)), 1e-9)
     return scaled
 
@@ -53,6 +57,7 @@ def smoothstep(low: float, high: float, x: Any) -> Any:
 
 
 def perspective(fov: float, aspect: float, near: float, far: float) -> Floats:
+    """OpenGL projection, field of view in radians, [4, 4]."""
     t = 1 / np.tan(fov / 2)
     depth = near - far
     return np.array([[t / aspect, 0, 0, 0], [0, t, 0, 0], [0, 0, (far + near) / depth, 2 * far * near / depth],
@@ -60,12 +65,14 @@ def perspective(fov: float, aspect: float, near: float, far: float) -> Floats:
 
 
 def orthographic(half_width: float, half_height: float, near: float, far: float) -> Floats:
+    """OpenGL projection without perspective, [4, 4]."""
     depth = far - near
     return np.array([[1 / half_width, 0, 0, 0], [0, 1 / half_height, 0, 0],
                      [0, 0, -2 / depth, -(far + near) / depth], [0, 0, 0, 1]], np.float32)  # fmt: skip
 
 
 def look_at(eye: Array, target: Array, up: tuple[float, float, float] = (0, 1, 0)) -> Floats:
+    """View matrix of a camera at ``eye``, [4, 4]."""
     forward = unit(np.asarray(target) - np.asarray(eye))
     side = unit(np.cross(forward, up))
     view = np.eye(4)
@@ -101,6 +108,7 @@ class Smoother:
         self.weights[row, column] = 1 / np.repeat(counts, counts)
 
     def __call__(self, vertices: Floats, rounds: int, strength: float = 0.5) -> Floats:
+        """Smooth vertices [V, 3]: in each round they move towards their neighbours' mean."""
         moved = vertices.copy()
         for _ in range(rounds):
             mean = np.einsum("vkc,vk->vc", moved[self.neighbours], self.weights)

@@ -32,10 +32,12 @@ class Mesh:
 
     @property
     def cut(self) -> Floats:
+        """Garment parameters of every vertex, [V, 4]."""
         return self.vertices[:, 16:20]
 
     @property
     def normals(self) -> Floats:
+        """Of every vertex, [V, 3]."""
         return self.vertices[:, 3:6]
 
 
@@ -60,6 +62,7 @@ def pack(faces: Ints, vertices: Floats, normals: Floats, cut: Floats, uv_faces: 
 
 
 def eyes_mesh(body: Body) -> Mesh:
+    """The eyes."""
     return pack(body.assets.faces["eyes"], body.vertices, body.normals, body.parameters)
 
 

@@ -28,6 +28,7 @@ class Frame:
 
     @classmethod
     def of(cls, body: Body) -> Frame:
+        """Measures of a body."""
         joints = body.joints
         return cls(joints["l-shoulder"].astype(np.float64),
                    body.heads[body.assets.bone("spine01")].astype(np.float64), joints["pelvis"].astype(np.float64),
@@ -39,6 +40,7 @@ class Frame:
         return np.array([sign * (shoulder[0] + x * self.arm), shoulder[1] + y * self.arm, shoulder[2] + z * self.arm])
 
     def hanging(self, sign: int, swing: float = 0.0) -> Hand:
+        """A hand beside the body."""
         return Hand(self.hand(sign, 0.18, -0.95 + 0.1 * abs(swing), 0.12 + swing), np.array([sign * 0.35, 0, -1.0]))
 
 

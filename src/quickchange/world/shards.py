@@ -155,7 +155,16 @@ def render_shards(out: Path, seed: int, count: int, size: tuple[int, int] = (96,
 
     Args:
         out: folder for `shard-000000.tar`, ... and `dataset.json`.
+        seed: of the first clip.
+        count: number of clips.
         size: width and height in pixels.
+        frames: of a clip.
+        fps: frames per second.
+        difficulty: of the world.
+        processes: renderers.
+        clips_per_shard: in each file but the last.
+        supersampling: samples per pixel and direction.
+        quiet: show no progress bar.
         both: also render every clip in its second garment (paired ground truth for switches).
 
     Returns:

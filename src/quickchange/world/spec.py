@@ -62,6 +62,7 @@ class PersonSpec:
 
     @property
     def female(self) -> bool:
+        """Whether the body's shape is a woman's."""
         return self.gender < 0.5
 
 

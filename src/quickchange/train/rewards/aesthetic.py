@@ -36,7 +36,8 @@ def load_head(path: Path, width: int) -> nn.Sequential:
 
     Args:
         path: safetensors with ``layers.N.weight`` and ``layers.N.bias`` (or one ``weight`` and ``bias``, as in LAION's
-            first, linear predictor). width: of CLIP's image embedding.
+            first, linear predictor).
+        width: of CLIP's image embedding.
 
     Raises:
         InputError: unreadable, or layers that do not chain from ``width`` to 1.
@@ -93,6 +94,7 @@ class AestheticReward:
 
     @torch.no_grad()
     def __call__(self, frames_BCTHW: Tensor, reference_BCHW: Tensor) -> Tensor:
+        """Aesthetic score of every frame, [B, T]."""
         frames = frames_BCTHW.transpose(1, 2).flatten(0, 1)
         scores = [self.score(part) for part in frames.split(self.batch)]
         return torch.cat(scores).unflatten(0, (len(frames_BCTHW), -1))

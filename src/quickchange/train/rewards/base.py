@@ -12,7 +12,7 @@ class Reward(Protocol):
     """Scores frames. Higher is better; the scale is set against the temperature tau."""
 
     def __call__(self, frames_BCTHW: Tensor, reference_BCHW: Tensor) -> Tensor:
-        """frames in [-1, 1] of a rollout, the image it started from -> [B, T]."""
+        """Score the frames of a rollout, in [-1, 1], given the image that it started from: [B, T]."""
         ...
 
 
@@ -27,7 +27,8 @@ def chunk_weights(scores_BK: Tensor, tau: float) -> Tensor:
     """Weight of every chunk: softmax(-R / tau) over chunks, times their number (mean 1); docs/method.md section 5.
 
     Args:
-        scores_BK: ``chunk_scores``. tau: temperature, > 0; smaller concentrates on the worst chunk.
+        scores_BK: ``chunk_scores``.
+        tau: temperature, > 0; smaller concentrates on the worst chunk.
 
     Returns:
         [B, chunks].

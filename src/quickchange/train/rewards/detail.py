@@ -17,5 +17,6 @@ class DetailReward:
     """Keeps the reference's amount of detail: ``-|log(detail of frame / detail of reference)|``, at most 0."""
 
     def __call__(self, frames_BCTHW: Tensor, reference_BCHW: Tensor) -> Tensor:
+        """Minus the difference in detail to the reference, [B, T]."""
         frames = detail(frames_BCTHW.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(frames_BCTHW), -1))
         return -torch.log((frames + 1e-4) / (detail(reference_BCHW)[:, None] + 1e-4)).abs()

@@ -52,7 +52,7 @@ class QualityScorer(nn.Module):
         self.overall = nn.Sequential(nn.Linear(into, into), nn.SiLU(), nn.Linear(into, 1))
 
     def forward(self, frames_NCHW: Tensor, references_NCHW: Tensor) -> Tensor:
-        """frames and references in [-1, 1] -> [N] scores, at most about 0."""
+        """Score frames and their references, in [-1, 1]: [N] scores, at most about 0."""
         x = torch.cat([frames_NCHW, references_NCHW], 1)
         x = self.body(x)
         cells = self.local(x).flatten(1)
@@ -60,6 +60,7 @@ class QualityScorer(nn.Module):
         return cells.mean(1) + worst + self.overall(x.mean((2, 3)))[:, 0]
 
     def save(self, folder: Path) -> None:
+        """Write config and weights, each complete or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         write_json_atomic(folder / CONFIG, asdict(self.config))
         save_safetensors_atomic(self.state_dict(), folder / WEIGHTS)
@@ -94,6 +95,7 @@ class QualityReward:
 
     @torch.no_grad()
     def __call__(self, frames_BCTHW: Tensor, reference_BCHW: Tensor) -> Tensor:
+        """Minus the expected error of every frame, [B, T]."""
         count, _, length = frames_BCTHW.shape[:3]
         frames = frames_BCTHW.float().clamp(-1, 1).transpose(1, 2).flatten(0, 1)
         references = reference_BCHW.float().clamp(-1, 1).repeat_interleave(length, 0)

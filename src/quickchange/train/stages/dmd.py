@@ -56,11 +56,16 @@ class DistillationOptions(LatentOptions):
 
 
 class DmdStage(LatentStage):
-    """Options of ``LatentStage`` and: ``critic_ratio`` (5), ``critic_rate``, ``guidance`` (3.0), ``tau`` (0.2),
-    ``chunks`` (of a rollout; default and least: those of a training clip).
+    """Distribution matching on the student's own rollouts; see the module header.
 
     Args:
+        components: the student.
         teacher: network of the teacher stage, frozen; also the critic's start.
+        latents: encoded clips, as in ``LatentStage``.
+        config: its options are ``DistillationOptions``.
+        device: where to train.
+        export: writes the student.
+        reward: weighs the chunks; default: ``DetailReward``.
         teacher_prompts: text encoder that teacher and critic were trained with; by default the student's.
     """
 
@@ -192,6 +197,7 @@ class DmdStage(LatentStage):
         return (v.float() - flow.velocity(clip, noise)).square().mean()
 
     def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """The student's loss, and what it is made of."""
         batch = self.batch(step)
         exit_step = self._exit_step(generator)
         level = self.components.stream.schedule().levels[exit_step]
@@ -249,14 +255,17 @@ class DmdStage(LatentStage):
         return self.reward(frames, reference)
 
     def debug_inputs(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The student's batch, and the critic's samples."""
         tensors, facts = super().debug_inputs(step)
         samples = [self.batch(step, 1 + turn).samples for turn in range(self.options.critic_ratio)]
         return tensors, {**facts, "critic_samples": samples}
 
     def update(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Some critic steps, then one of the student."""
         critic = [self.critic_step(step, turn, generator) for turn in range(self.options.critic_ratio)]
         return {**super().update(step, generator), "critic_loss": torch.stack(critic).mean()}
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:
+        """Write a streamed sheet."""
         self.sample_stream(path)

@@ -112,6 +112,7 @@ class ParserStage(Stage):
         return frames, ids.to(self.device), keypoints.to(self.device), attributes.to(self.device)
 
     def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Loss over a batch, and its parts."""
         frames, ids, keypoints, attributes = self.batch(step, generator)
         self.parser.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
@@ -131,5 +132,6 @@ class ParserStage(Stage):
         save_sheet([row for row in rows if len(row) == 8] or [[whole[0], drawn[0]]], path, scale=1)
 
     def finish(self) -> None:
+        """Export the parser."""
         self.parser.eval()
         self.export()

@@ -104,6 +104,7 @@ class TeacherStage(LatentStage):
         return components.transformer
 
     def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Flow-matching loss of whole clips."""
         batch = self.batch(step)
         video = batch.video_BCFHW
         levels = self.levels((len(video),), generator).to(self.device)

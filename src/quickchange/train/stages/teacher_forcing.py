@@ -56,6 +56,7 @@ class TeacherForcingStage(LatentStage):
         return stage
 
     def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Flow-matching loss of noisy chunks."""
         batch = self.batch(step)
         video = batch.video_BCFHW
         copies, chunk = self.options.copies, self.components.stream.chunk
@@ -108,4 +109,5 @@ class TeacherForcingStage(LatentStage):
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:
+        """Write a streamed sheet."""
         self.sample_stream(path)

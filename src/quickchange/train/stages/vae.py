@@ -155,10 +155,12 @@ class CodecStage(Stage):
         return video, weight, to_float(stills[:, None]).to(self.device)
 
     def debug_inputs(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The clips of a step."""
         video, _, images = self._inputs(step)
         return {"video": video, "images": images}, {}
 
     def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Reconstruction loss of a batch."""
         video, weight, images = self._inputs(step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             out, still = self._autoencode(video, generator).float(), self._autoencode(images, generator).float()
@@ -168,6 +170,7 @@ class CodecStage(Stage):
 
     @torch.no_grad()
     def sample(self, path: Path) -> None:
+        """Write truth and reconstruction side by side."""
         rows = []
         for index in range(min(4, len(self.clips))):
             video = to_float(self.clips.video[index : index + 1, : self.frames]).to(self.device)
