@@ -171,7 +171,7 @@ def one_step(stage: Stage) -> dict[str, Any]:
     weights = [p.detach().numpy() for module in stage.trained.values() for p in module.parameters()]
     coarse = [float(value) for _, value in sorted(values.items())]
     coarse += [float(np.abs(weight).mean()) for weight in weights]
-    return {"digest": digest(*(np.float32(value) for value in coarse), *weights), "coarse": coarse}
+    return {"digest": digest(*(np.asarray(value, np.float32) for value in coarse), *weights), "coarse": coarse}
 
 
 def steps() -> dict[str, dict[str, Any]]:

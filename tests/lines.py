@@ -30,9 +30,10 @@ class Line(Stage):
         defaults = {"batch": 4, "learning_rate": 0.1, "warmup": 2, "save_every": 5, "sample_every": 100}
         config = StageConfig(steps=steps, muon=muon, **{**defaults, **settings})
         model = nn.Module()
-        model.blocks = nn.ModuleList([nn.Linear(3, 3)])
+        self.model = nn.Linear(3, 3)
+        model.blocks = nn.ModuleList([self.model])
         super().__init__(config, {"model": model})
-        self.model, self.broken_at, self.pause, self.exported = model.blocks[0], broken_at, pause, 0
+        self.broken_at, self.pause, self.exported = broken_at, pause, 0
 
     def losses(self, step: int, generator: torch.Generator) -> dict[str, Tensor]:
         time.sleep(self.pause)

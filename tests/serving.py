@@ -58,7 +58,7 @@ def running(load: Callable[[], Studio] = tiny.studio, *, wait: bool = True, **se
         loop.close()
 
     thread = threading.Thread(target=serve, name="server", daemon=True)
-    free = dict.fromkeys(("UPLOADS", "VIDEOS", "SOCKETS", "OTHERS"), (1e6, 1e6))
+    free: dict[str, Any] = dict.fromkeys(("UPLOADS", "VIDEOS", "SOCKETS", "OTHERS"), (1e6, 1e6))
     with patch.multiple(rate, **free):
         thread.start()
         yield from _until_done(server, app, thread, loops, wait)

@@ -16,7 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"commands", "errors"},
     "errors": set(),
-    "files": set(),
+    "files": {"errors"},
     "kernels": set(),
     "world": GROUND,
     "media": GROUND,

@@ -22,19 +22,26 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-DAMAGES: dict[str, Callable[[Path], None]] = {
-    "transformer cut off": lambda model: cut(model / "transformer" / WEIGHTS),
-    "no weights": lambda model: (model / "transformer" / WEIGHTS).unlink(),
-    "config is no JSON": lambda model: (model / "transformer" / "config.json").write_text("{"),
-    "config is a list": lambda model: (model / "transformer" / "config.json").write_text("[]"),
-    "wrong size": lambda model: (model / "transformer" / "config.json").write_text('{"num_layers": 2}'),
-    "no index": lambda model: (model / "model_index.json").unlink(),
-    "index is no JSON": lambda model: (model / "model_index.json").write_bytes(b"\xff\xfe"),
-    "codec gone": lambda model: shutil.rmtree(model / "vae"),
-    "codec cut off": lambda model: cut(model / "vae" / WEIGHTS),
-    "text encoder gone": lambda model: shutil.rmtree(model / "text_encoder"),
-    "text encoder cut off": lambda model: cut(model / "text_encoder" / "model.safetensors"),
-    "tokenizer is no JSON": lambda model: (model / "tokenizer" / "tokenizer.json").write_text("{"),
+DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "transformer cut off": ("transformer", lambda model: cut(model / "transformer" / WEIGHTS)),
+    "no weights": ("transformer", lambda model: (model / "transformer" / WEIGHTS).unlink()),
+    "config is no JSON": ("transformer", lambda model: (model / "transformer" / "config.json").write_text("{")),
+    "config is a list": ("transformer", lambda model: (model / "transformer" / "config.json").write_text("[]")),
+    "wrong size": (
+        "transformer",
+        lambda model: (model / "transformer" / "config.json").write_text('{"num_layers": 2}'),
+    ),
+    "no index": ("model_index.json", lambda model: (model / "model_index.json").unlink()),
+    "index is no JSON": ("model_index.json", lambda model: (model / "model_index.json").write_bytes(b"\xff\xfe")),
+    "no heads": (
+        "num_attention_heads is 0",
+        lambda model: (model / "transformer" / "config.json").write_text('{"num_attention_heads": 0}'),
+    ),
+    "codec gone": ("vae", lambda model: shutil.rmtree(model / "vae")),
+    "codec cut off": ("vae", lambda model: cut(model / "vae" / WEIGHTS)),
+    "text encoder gone": ("text_encoder", lambda model: shutil.rmtree(model / "text_encoder")),
+    "text encoder cut off": ("text_encoder", lambda model: cut(model / "text_encoder" / "model.safetensors")),
+    "tokenizer is no JSON": ("tokenizer", lambda model: (model / "tokenizer" / "tokenizer.json").write_text("{")),
 }
 
 
@@ -76,13 +83,14 @@ def test_every_command_says_what_is_damaged(
     assert f"{places['model']} cannot be used: " in fails(command, places, capsys)
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+@pytest.mark.parametrize(("part", "damage"), DAMAGES.values(), ids=DAMAGES.keys())
 def test_every_damage_is_one_line(
-    places: dict[str, Path], capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None]
+    places: dict[str, Path], capsys: pytest.CaptureFixture[str], part: str, damage: Callable[[Path], object]
 ) -> None:
     damage(places["model"])
     line = fails(COMMANDS["generate"], places, capsys)
     assert f"{places['model']} cannot be used: " in line
+    assert part in line.split("cannot be used: ")[1]
     assert len(line) < 1000
 
 
@@ -120,3 +128,27 @@ def test_threads_are_set_or_follow_the_machine(places: dict[str, Path]) -> None:
         assert loading.open_studio(places["model"], "cpu", most=1).threads is not None
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("stage", ["vae", "sft"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "config"])
+def test_a_damaged_start_of_training_is_one_line(
+    places: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    damage: str,
+) -> None:
+    vae = places["model"] / "vae"
+    if damage == "cut":
+        cut(vae / WEIGHTS)
+    elif damage == "gone":
+        shutil.rmtree(vae)
+    else:
+        (vae / "config.json").write_text("{")
+    monkeypatch.setattr("quickchange.train.stages.vae.load_pixels", lambda *_: None)
+    recipe = Path(__file__).parents[1] / "configs" / "tiny.toml"
+    command = (
+        f"train {stage} --config {recipe} --data {{garments}} --run {{out}} --init {{model}} --device cpu --threads 1"
+    )
+    assert str(vae) in fails(command, places, capsys)

@@ -1,4 +1,4 @@
-"""Files that are either complete or absent: written beside their place, then moved into it."""
+"""Files: written so that they are complete or absent, and read as untrusted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,39 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from quickchange.errors import ModelError, ModelNotFoundError
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+LONGEST_REASON = 400  # characters; torch names every weight of another size
+
+
+@contextmanager
+def reading_model(part: Path | str) -> Iterator[None]:
+    """Turn whatever reading untrusted weights and configs raises into one error that names the part.
+
+    Args:
+        part: the file or folder that is read.
+
+    Raises:
+        ModelNotFoundError: a file is missing.
+        ModelError: damaged, or of another kind.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except ModelError:
+        raise
+    except FileNotFoundError as error:
+        what = " ".join(str(error.filename or error).split())
+        raise ModelNotFoundError(f"{part}: {what} is missing") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError, SafetensorError) as error:
+        kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
+        reason = " ".join(f"{kind}{error}".split())
+        cut = f"{reason[:LONGEST_REASON]} ..." if len(reason) > LONGEST_REASON else reason
+        raise ModelError(f"{part} is damaged or does not fit: {cut}") from error
 
 
 @contextmanager

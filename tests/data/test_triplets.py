@@ -21,6 +21,7 @@ from quickchange.data.latents import load_groups
 from quickchange.data.triplets import BadSampleError, TripletFolder, encode_triplets, read_clip, resample
 from quickchange.media.images import fit_garment
 from quickchange.media.video import Mp4Writer
+from quickchange.model.codec import LightCodec
 from quickchange.train.config import Recipe, StageConfig, TextConfig, TripletConfig
 from quickchange.train.run import run
 from quickchange.train.source import SKIPPED, data_origin, encode_data, holds_triplets, load_pixels, open_triplets
@@ -222,6 +223,7 @@ def test_a_folder_without_a_usable_sample_says_why(tmp_path: Path) -> None:
 def recipe() -> Recipe:
     parts = tiny.components()
     stage = StageConfig(steps=1, batch=2, learning_rate=1e-3)
+    assert isinstance(parts.codec, LightCodec)
     return Recipe(
         stream=parts.stream,
         codec=parts.codec.config,

@@ -98,7 +98,7 @@ def test_a_studio_measures_its_own_pass() -> None:
         assert tuner.threads in (1, 2)
         assert torch.get_num_threads() == tuner.threads
         reported: list[float] = []
-        tuner.took = reported.append  # type: ignore[method-assign]
+        tuner.took = reported.append  # type: ignore[assignment, method-assign]
         with studio.open(tiny.image(1), tiny.garment(2)) as session:
             next(session)
             next(session)

@@ -52,7 +52,8 @@ def test_the_truth_scores_one_and_shifted_readings_less(truth: Reading) -> None:
     assert best["pck"]["all"] == best["visible"]["all"] == 1
     assert best["distance"]["all"] == 0
     assert set(best["attributes"].values()) == set(best["clip_attributes"].values()) == {1.0}
-    moved = dataclasses.replace(truth, ids=np.roll(truth.ids, 6, 2), keypoints=truth.keypoints + np.float32([6, 0, 0]))
+    beside = truth.keypoints + np.array([6, 0, 0], np.float32)
+    moved = dataclasses.replace(truth, ids=np.roll(truth.ids, 6, 2), keypoints=beside)
     worse = score(moved, truth)
     assert worse["iou"]["upper"] < 0.9
     assert worse["distance"]["all"] == pytest.approx(6, abs=1e-3)

@@ -18,7 +18,7 @@ GARMENT = Garment(np.zeros((50, 40, 3), np.uint8))
 
 
 def plan(folder: Path, **fields: Any) -> Plan:
-    whole = {
+    whole: dict[str, Any] = {
         "reference": np.zeros((60, 40, 3), np.uint8),
         "garment": GARMENT,
         "switches": ((1.0, GARMENT), (2.0, GARMENT)),

@@ -31,7 +31,7 @@ def solid(count: int, height: int, width: int, colour: tuple[int, int, int] = RE
 def decode(path: Path) -> tuple[list[Frame], av.VideoStream]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)], stream
+        return [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in container.decode(stream)], stream
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ def chunk_levels(seed: int = 3) -> Tensor:
 def test_equals_diffusers_with_the_same_weights_and_per_token_timesteps() -> None:
     from diffusers import WanTransformer3DModel
 
-    theirs = WanTransformer3DModel(**SIZE, cross_attn_norm=True, qk_norm="rms_norm_across_heads", eps=1e-6).eval()
+    make: Any = WanTransformer3DModel
+    theirs = make(**SIZE, cross_attn_norm=True, qk_norm="rms_norm_across_heads", eps=1e-6).eval()
     ours = small()
     ours.load_state_dict(theirs.state_dict(), strict=True)
     x, text = latents(5), torch.randn(BATCH, 7, 16)

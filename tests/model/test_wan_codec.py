@@ -28,7 +28,8 @@ def tiny_vae(**changes: Any) -> Any:
         "patch_size": 2, "scale_factor_spatial": 16, "latents_mean": [0.1, -0.2, 0.3, 0.0],
         "latents_std": [0.5, 1.5, 1.0, 2.0],
     } | changes  # fmt: skip
-    return AutoencoderKLWan(**config).eval().requires_grad_(False)
+    make: Any = AutoencoderKLWan
+    return make(**config).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

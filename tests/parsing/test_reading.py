@@ -106,5 +106,5 @@ def test_overlays_show_labels_and_visible_points() -> None:
     assert picture.shape == (3, 16, 32, 3)
     assert tuple(picture[0, 8, 12]) == (0, 255, 0)  # the last drawn point is on the person's right
     assert (picture[0, 5, 7] > picture[0, 0, 0]).any()
-    hidden = dataclasses.replace(reading, keypoints=reading.keypoints * np.float32([1, 1, 0]))
+    hidden = dataclasses.replace(reading, keypoints=reading.keypoints * np.array([1, 1, 0], np.float32))
     assert not (overlay(np.zeros((3, 8, 16, 3), np.uint8), hidden, 2) == [0, 255, 0]).all(-1).any()

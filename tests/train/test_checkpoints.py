@@ -117,6 +117,6 @@ def test_what_counts_as_a_change() -> None:
 def test_other_sizes_are_named(tmp_path: Path) -> None:
     path = save_checkpoint(Line(), 0, tmp_path)
     stage = Line()
-    stage.trained["model"].blocks[0] = torch.nn.Linear(3, 5)
+    stage.trained["model"].blocks = torch.nn.ModuleList([torch.nn.Linear(3, 5)])
     with pytest.raises(ValueError, match=r"live.model.blocks.0.weight as \[3, 3\]; expected \[5, 3\]"):
         load_checkpoint(stage, path)

@@ -21,6 +21,12 @@ from quickchange.train.loop import DivergedError, train
 from quickchange.train.optim import Average, rate_factor
 
 
+def newest(folder: Path) -> Path:
+    found = latest(folder)
+    assert found
+    return found
+
+
 @pytest.mark.parametrize("muon", [0.0, 0.05])
 def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, muon: float) -> None:
     straight = Line(muon=muon)
@@ -40,7 +46,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, muon: float)
 def test_steps_after_the_last_checkpoint_are_made_again(tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match="step 7"):
         train(Line(broken_at=7), tmp_path / "b")
-    assert load_checkpoint(Line(), latest(tmp_path / "b")) == 5
+    assert load_checkpoint(Line(), newest(tmp_path / "b")) == 5
     train(Line(), tmp_path / "b")
     train(Line(), tmp_path / "a")
     assert curve(tmp_path / "b") == curve(tmp_path / "a")
@@ -217,22 +223,23 @@ def test_a_bad_gradient_leaves_weights_and_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match="gradient_norm"):
         train(stage, tmp_path)
     assert torch.isfinite(stage.model.weight).all()
-    assert load_checkpoint(Line(), latest(tmp_path)) == 5
+    assert load_checkpoint(Line(), newest(tmp_path)) == 5
 
 
 def test_swapping_the_average_twice_changes_nothing_even_with_tied_weights() -> None:
-    model = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})
-    model["b"].weight = model["a"].weight
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    model = nn.ModuleDict({"a": first, "b": second})
+    second.weight = first.weight
     average = Average({"m": model}, 0.5)
     with torch.no_grad():
-        model["a"].weight.add_(1)
+        first.weight.add_(1)
     average.update(0)
-    live = model["a"].weight.clone()
+    live = first.weight.clone()
     held = {key: value.clone() for key, value in average.weights.items()}
     average.swap()
-    assert not torch.equal(model["a"].weight, live)
+    assert not torch.equal(first.weight, live)
     average.swap()
-    assert torch.equal(model["a"].weight, live)
+    assert torch.equal(first.weight, live)
     assert all(torch.equal(held[key], value) for key, value in average.weights.items())
 
 

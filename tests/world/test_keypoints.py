@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ COCO = ["nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder
         "right_ankle"]  # fmt: skip
 
 
-def standing(renderer: Renderer, yaw: float, framing: str) -> Clip:
+def standing(renderer: Renderer, yaw: float, framing: Any) -> Clip:
     """A person who stands still, turned by `yaw` radians towards the right of the picture."""
     spec = sample_spec(2)
     spec = dataclasses.replace(

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 MODEL_VARIABLE, PARSER_VARIABLE = "QUICKCHANGE_MODEL", "QUICKCHANGE_PARSER"
 MODEL_HELP = f"model directory (default: ${MODEL_VARIABLE}, else models/mini)"
 PARSER_HELP = f"folder of the parser (default: ${PARSER_VARIABLE}, else models/parser)"
-LONGEST_REASON = 400  # characters
 DEVICE_HELP = "auto, cpu, cuda, cuda:1 ... (default: auto)"
 THREADS_HELP = "CPU threads to compute with (default: the fastest number, measured)"
 
@@ -145,14 +144,8 @@ def open_codec(model: Path) -> Codec:
 
 @contextmanager
 def _named(folder: Path) -> Iterator[None]:
-    """Turn whatever reading untrusted files raises into one error that names the folder."""
-    from safetensors import SafetensorError
-
+    """Name the folder that was asked for before the part that is at fault."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, OSError, SafetensorError) as error:
-        kind = "" if isinstance(error, ModelError | OSError) else f"{type(error).__name__}: "
-        reason = " ".join(f"{kind}{error}".split())
-        if len(reason) > LONGEST_REASON:  # torch names every weight of another size
-            reason = f"{reason[:LONGEST_REASON]} ..."
-        raise ModelError(f"{folder} cannot be used: {reason}") from error
+    except ModelError as error:
+        raise type(error)(f"{folder} cannot be used: {error}") from error

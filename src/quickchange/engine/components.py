@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -25,7 +24,7 @@ from quickchange.cache import CacheConfig, KVCache, Policy
 from quickchange.cache.ledger import PositionMode
 from quickchange.engine.rollout import Rollout
 from quickchange.errors import ModelError, ModelNotFoundError
-from quickchange.files import save_safetensors_atomic, write_json_atomic
+from quickchange.files import reading_model, save_safetensors_atomic, write_json_atomic
 from quickchange.kernels.rope import RotaryEmbedding
 from quickchange.model.codec import LIGHT_CLASS, Codec, LightCodec
 from quickchange.model.flow import FewStepSchedule
@@ -111,7 +110,9 @@ class StreamConfig:
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelNotFoundError(f"{path} not found; expected a model directory in diffusers layout")
-    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} holds a {type(values).__name__}; expected a JSON object")
     return values
 
 
@@ -152,17 +153,18 @@ def load_transformer(folder: Path, dtype: torch.dtype = torch.float32) -> WanTra
     Raises:
         ModelNotFoundError: a file is missing.
     """
-    config = TransformerConfig.from_dict(_read_json(folder / "config.json"))
-    weights = {
-        name: value.to(torch.float32 if WanTransformer.needs_float32(name) else dtype)
-        for name, value in load_weights(folder).items()
-    }
-    with torch.device("meta"), _NoInitialValues():
-        model = WanTransformer(config)
-    model.load_state_dict(weights, assign=True)
-    if config.channel_std is not None:  # not a weight, so still on the meta device
-        model.channel_std = torch.tensor(config.channel_std)[:, None, None, None]
-    return model.eval().requires_grad_(False)
+    with reading_model(folder):
+        config = TransformerConfig.from_dict(_read_json(folder / "config.json"))
+        weights = {
+            name: value.to(torch.float32 if WanTransformer.needs_float32(name) else dtype)
+            for name, value in load_weights(folder).items()
+        }
+        with torch.device("meta"), _NoInitialValues():
+            model = WanTransformer(config)
+        model.load_state_dict(weights, assign=True)
+        if config.channel_std is not None:  # not a weight, so still on the meta device
+            model.channel_std = torch.tensor(config.channel_std)[:, None, None, None]
+        return model.eval().requires_grad_(False)
 
 
 def _moved(
@@ -182,8 +184,15 @@ def _moved(
 
 
 def load_codec(folder: Path) -> Codec:
-    """Light or Wan codec, by the class its config names."""
-    if _read_json(folder / "config.json").get("_class_name") == LIGHT_CLASS:
+    """Light or Wan codec, by the class its config names.
+
+    Raises:
+        ModelNotFoundError: a file is missing.
+        ModelError: damaged, or of another kind.
+    """
+    with reading_model(folder):
+        light = _read_json(folder / "config.json").get("_class_name") == LIGHT_CLASS
+    if light:
         return LightCodec.from_pretrained(folder)
     from quickchange.model.wan_codec import WanCodec
 
@@ -287,19 +296,16 @@ class Components:
             ModelError: a part is damaged, out of range, or does not fit the others.
         """
         root = Path(directory)
-        try:
+        with reading_model(root):
             return Components._load(root, dtype)
-        except ModelError:
-            raise
-        except FileNotFoundError as error:
-            raise ModelNotFoundError(str(error)) from error
-        except (ValueError, TypeError, KeyError, RuntimeError, OSError, SafetensorError) as error:
-            raise ModelError(" ".join(f"{type(error).__name__}: {error}".split())) from error
 
     @staticmethod
     def _load(root: Path, dtype: torch.dtype) -> Components:
+        index = root / "model_index.json"
+        with reading_model(index):
+            stream = StreamConfig.from_dict(_read_json(index).get("stream", {}))
         return Components(
-            stream=StreamConfig.from_dict(_read_json(root / "model_index.json").get("stream", {})),
+            stream=stream,
             transformer=load_transformer(root / "transformer", dtype),
             codec=load_codec(root / "vae"),
             prompts=PromptEncoder.from_pretrained(root),

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from quickchange.files import save_safetensors_atomic, write_json_atomic
+from quickchange.files import reading_model, save_safetensors_atomic, write_json_atomic
 
 TEMPORAL = 4
 LIGHT_CLASS = "QuickchangeLightCodec"
@@ -265,13 +265,19 @@ class LightCodec(nn.Module):
 
     @staticmethod
     def from_pretrained(directory: Path | str) -> LightCodec:
-        """Load a codec in float32, frozen."""
+        """Load a codec in float32, frozen.
+
+        Raises:
+            ModelNotFoundError: a file is missing.
+            ModelError: damaged, or of another kind.
+        """
         directory = Path(directory)
-        values = json.loads((directory / "config.json").read_text())
-        values.pop("_class_name", None)
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        config = LightCodecConfig(**fields)
-        codec = LightCodec(config)
-        weights = load_file(directory / "diffusion_pytorch_model.safetensors")
-        codec.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
-        return codec.eval().requires_grad_(False)
+        with reading_model(directory):
+            values = json.loads((directory / "config.json").read_text())
+            values.pop("_class_name", None)
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            config = LightCodecConfig(**fields)
+            codec = LightCodec(config)
+            weights = load_file(directory / "diffusion_pytorch_model.safetensors")
+            codec.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+            return codec.eval().requires_grad_(False)

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quickchange.errors import InputError, ModelError
-from quickchange.files import write_json_atomic, write_text_atomic
+from quickchange.files import reading_model, write_json_atomic, write_text_atomic
 from quickchange.model.umt5 import UMT5Encoder, UMT5EncoderConfig
 
 if TYPE_CHECKING:
@@ -282,14 +282,16 @@ class PromptEncoder:
 
         Raises:
             FileNotFoundError: a folder or a file in it is missing.
-            ValueError: a file is damaged, or the files do not fit together.
+            ModelError: a file is damaged, or the files do not fit together.
         """
         directory = Path(directory)
         for part in ("text_encoder", "tokenizer"):
             if not (directory / part).is_dir():
                 raise FileNotFoundError(f"{directory} has no {part}/; expected a model directory in diffusers' layout")
-        tokenizer = PromptTokenizer.from_pretrained(directory / "tokenizer")
-        module = UMT5Encoder.from_pretrained(directory / "text_encoder", dtype).requires_grad_(False)
+        with reading_model(directory / "tokenizer"):
+            tokenizer = PromptTokenizer.from_pretrained(directory / "tokenizer")
+        with reading_model(directory / "text_encoder"):
+            module = UMT5Encoder.from_pretrained(directory / "text_encoder", dtype).requires_grad_(False)
         # umT5's own tokenizer declares no limit; Wan reads 512 tokens of it
         max_tokens = min(tokenizer.model_max_length, WAN_MAX_TOKENS)
         return PromptEncoder(module, tokenizer, max_tokens).to(device)

@@ -55,6 +55,9 @@ class TransformerConfig:
     channel_std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("num_attention_heads", "num_layers", "in_channels", "out_channels", "text_dim", "ffn_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         if self.patch_size[0] != 1:
             raise ValueError(f"patch_size is {self.patch_size}; expected 1 in time, e.g. (1, 2, 2)")
         if self.attention_head_dim % 2 or self.attention_head_dim < 6:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quickchange.files import save_safetensors_atomic, write_json_atomic
+from quickchange.files import reading_model, save_safetensors_atomic, write_json_atomic
 from quickchange.model.codec import TEMPORAL, check_frames
 
 
@@ -148,10 +148,11 @@ class WanCodec(nn.Module):
         """
         from diffusers import AutoencoderKLWan
 
-        vae = AutoencoderKLWan.from_pretrained(
-            Path(directory), local_files_only=True, use_safetensors=True, torch_dtype=dtype, low_cpu_mem_usage=False
-        )
-        return WanCodec(vae).eval().requires_grad_(False)
+        with reading_model(directory):
+            vae = AutoencoderKLWan.from_pretrained(
+                Path(directory), local_files_only=True, use_safetensors=True, torch_dtype=dtype, low_cpu_mem_usage=False
+            )
+            return WanCodec(vae).eval().requires_grad_(False)
 
     def save_pretrained(self, directory: Path | str) -> None:
         """Writes ``config.json`` and ``diffusion_pytorch_model.safetensors``, each atomically; diffusers reads them."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from quickchange.files import save_safetensors_atomic, write_json_atomic
+from quickchange.files import reading_model, save_safetensors_atomic, write_json_atomic
 from quickchange.parsing.reading import ATTRIBUTES, KEYPOINTS, LABELS, Reading
 
 PARSER_CLASS = "QuickchangePersonParser"
@@ -195,22 +195,23 @@ class PersonParser(nn.Module):
         """Load a parser in float32, ready to read.
 
         Raises:
-            FileNotFoundError: a file is missing.
-            ValueError: the config is of another class or has other fields.
+            ModelNotFoundError: a file is missing.
+            ModelError: damaged, or of another kind.
         """
         folder = Path(folder)
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if values.pop("_class_name", None) != PARSER_CLASS:
-            raise ValueError(f"{folder}: config.json is not a {PARSER_CLASS}'s; give a folder with a parser")
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        try:
-            config = ParserConfig(**fields)
-        except TypeError as error:
-            raise ValueError(f"{folder}: config.json does not fit: {error}") from error
-        parser = PersonParser(config)
-        weights = load_file(folder / WEIGHTS)
-        parser.load_state_dict({k: t.float() if t.is_floating_point() else t for k, t in weights.items()})
-        return parser.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
+        with reading_model(folder):
+            values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            if values.pop("_class_name", None) != PARSER_CLASS:
+                raise ValueError(f"{folder}: config.json is not a {PARSER_CLASS}'s; give a folder with a parser")
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            try:
+                config = ParserConfig(**fields)
+            except TypeError as error:
+                raise ValueError(f"{folder}: config.json does not fit: {error}") from error
+            parser = PersonParser(config)
+            weights = load_file(folder / WEIGHTS)
+            parser.load_state_dict({k: t.float() if t.is_floating_point() else t for k, t in weights.items()})
+            return parser.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
 
 
 def decode_places(places_BKHW: Tensor) -> Tensor:

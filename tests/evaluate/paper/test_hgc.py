@@ -74,13 +74,13 @@ def test_a_manifest_may_have_several_garments(tmp_path: Path) -> None:
     assert sample == HgcSample("a", tmp_path / "p.png", (tmp_path / "x.png", tmp_path / "y.png"), "turns")
 
 
-def manifest(**change: object) -> Callable[[Path], None]:
+def manifest(**change: object) -> Callable[[Path], object]:
     entry = {"reference": "p.png", "garments": ["x.png"], "prompt": "", **change}
-    return lambda folder: (folder / "manifest.json").write_text(json.dumps([entry])) and None
+    return lambda folder: (folder / "manifest.json").write_text(json.dumps([entry]))
 
 
-def table(text: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / "meta_data.csv").write_text(text) and None
+def table(text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "meta_data.csv").write_text(text)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def table(text: str) -> Callable[[Path], None]:
         (table("src_image,cloth_image,prompt\na.png,b.png,she waves\n"), "sample 0: prompt is not JSON"),
     ],
 )
-def test_folders_in_another_form_are_refused(tmp_path: Path, write: Callable[[Path], None], message: str) -> None:
+def test_folders_in_another_form_are_refused(tmp_path: Path, write: Callable[[Path], object], message: str) -> None:
     write(tmp_path)
     with pytest.raises(InputError, match=message):
         read_samples(tmp_path)

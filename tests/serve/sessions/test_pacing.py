@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -41,7 +42,8 @@ def simulate(
     resolution: float = 0.001,
 ) -> Run:
     """A device that takes ``chunk_seconds`` for a chunk, and a viewer that acknowledges after ``delay``."""
-    run, acks, ready, content = Run(), [], None, 0
+    run, ready, content = Run(), None, 0
+    acks: list[Any] = []
     steps = round(seconds / resolution)
     for tick in range(steps):
         now = tick * resolution

@@ -79,7 +79,8 @@ def test_an_order_is_asked_for_when_the_turn_begins_on_the_event_loop() -> None:
 
 def test_a_turn_nobody_waits_for_is_passed_over() -> None:
     async def run() -> None:
-        worker, free, done = Worker(), threading.Event(), []
+        worker, free = Worker(), threading.Event()
+        done: list[object] = []
         busy = asyncio.create_task(worker.turn(free.wait))
         given_up = asyncio.create_task(worker.turn(lambda: done.append(1)))
         last = asyncio.create_task(worker.turn(lambda: done.append(2)))
@@ -119,7 +120,8 @@ def test_other_threads_wait_for_their_turn() -> None:
 
 def test_closing_cancels_what_has_not_begun_and_waits_for_what_has() -> None:
     async def run() -> None:
-        worker, free, done = Worker(), threading.Event(), []
+        worker, free = Worker(), threading.Event()
+        done: list[object] = []
         busy = asyncio.create_task(worker.turn(lambda: done.append(free.wait(10))))
         waiting = asyncio.create_task(worker.turn(lambda: done.append("never")))
         await asyncio.sleep(0.01)

@@ -585,7 +585,7 @@ def test_streams_share_the_device_evenly() -> None:
             time.sleep(0.4)  # three streams need 1.2 s for the half second that a chunk lasts
             return decode(*args)
 
-        studio.components.codec.decode = slowly  # type: ignore[method-assign]
+        studio.components.codec.decode = slowly  # type: ignore[assignment, method-assign]
         return studio
 
     with running(slow) as server:

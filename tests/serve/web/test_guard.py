@@ -186,7 +186,7 @@ def test_without_the_token_nothing_is_answered() -> None:
         {"cookie": "quickchange_token=wrong"},
         {"cookie": f"quickchange_token={TOKEN}"},  # the cookie is not the token itself
     ):
-        raw = {name: value.encode() for name, value in headers.items()}
+        raw: Any = {name: value.encode() for name, value in headers.items()}
         for path in ("/", "/v1/garments", "/nowhere", "/openapi.json"):
             response = client.get(path, headers=raw)
             refused(response, 401, "unauthorized")

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 import tiny
 from quickchange.data.latents import Clips, Latents, encode_clips, load_groups, mirror_text, save_latents
+from quickchange.engine.components import Components
 from quickchange.model import flow
-from quickchange.model.transformer import TransformerConfig
+from quickchange.model.codec import LightCodec
+from quickchange.model.transformer import TextContext, TransformerConfig, WanTransformer
 from quickchange.train.checkpoints import save_checkpoint
 from quickchange.train.config import StageConfig, read_parser_recipe, read_recipe
 from quickchange.train.loop import step_generator
@@ -51,19 +53,19 @@ def config(kind: type[Stage], **options: object) -> StageConfig:
     return StageConfig(steps=4, batch=2, learning_rate=1e-3, options=kind.Options.from_dict(options))
 
 
-def trainable() -> object:
+def trainable() -> Components:
     parts = tiny.components()
     parts.transformer.requires_grad_(True)
     return parts
 
 
 def forcing(latents: Latents, **options: object) -> TeacherForcingStage:
-    return TeacherForcingStage(trainable(), latents, config(TeacherForcingStage, **options), CPU, lambda _: None)  # type: ignore[arg-type]
+    return TeacherForcingStage(trainable(), latents, config(TeacherForcingStage, **options), CPU, lambda _: None)
 
 
 @pytest.mark.parametrize("kind", [TeacherStage, TeacherForcingStage])
 def test_a_step_changes_network_and_text_encoder(latents: Latents, kind: type[LatentStage]) -> None:
-    stage = kind(trainable(), latents, config(kind, drop=0.0), CPU, lambda _: None)  # type: ignore[arg-type]
+    stage = kind(trainable(), latents, config(kind, drop=0.0), CPU, lambda _: None)
     before = {name: [p.detach().clone() for p in m.parameters()] for name, m in stage.trained.items()}
     values = stage.update(0, step_generator(0, 0))
     assert values["loss"] > 0
@@ -152,7 +154,7 @@ def test_the_past_of_a_student_stores_nothing_for_the_backward_pass(latents: Lat
 def distillation(latents: Latents, **options: object) -> DmdStage:
     parts = trainable()
     teacher = tiny.components().transformer
-    return DmdStage(parts, teacher, latents, config(DmdStage, critic_ratio=1, **options), CPU, lambda _: None)  # type: ignore[arg-type]
+    return DmdStage(parts, teacher, latents, config(DmdStage, critic_ratio=1, **options), CPU, lambda _: None)
 
 
 def test_the_reward_compares_with_a_clean_reference(latents: Latents) -> None:
@@ -248,7 +250,7 @@ def test_teacher_and_critic_hear_the_words_as_they_learned_them(latents: Latents
     with torch.no_grad():
         for parameter in words.module.parameters():
             parameter.add_(0.3)
-    stage = DmdStage(parts, teacher, latents, config(DmdStage, critic_ratio=1), CPU, lambda _: None, None, words)  # type: ignore[arg-type]
+    stage = DmdStage(parts, teacher, latents, config(DmdStage, critic_ratio=1), CPU, lambda _: None, None, words)
     heard = stage._context(stage.teacher, ["she turns"])
     own = stage.teacher.embed_text(parts.prompts.encode(["she turns"])[0])
     taught = stage.teacher.embed_text(words.encode(["she turns"])[0])
@@ -286,7 +288,7 @@ def test_every_stage_draws_its_samples(latents: Latents, tmp_path: Path) -> None
         TeacherStage(trainable(), latents, config(TeacherStage), CPU, lambda _: None),
         forcing(latents),
         distillation(latents),
-    ]  # type: ignore[arg-type]
+    ]
     for stage in stages:
         with torch.no_grad():
             stage.sample(tmp_path / f"{stage.name}.png")
@@ -295,6 +297,7 @@ def test_every_stage_draws_its_samples(latents: Latents, tmp_path: Path) -> None
 
 def test_codec_starts_as_principal_components_and_learns() -> None:
     data, codec = clips(), tiny.components().codec
+    assert isinstance(codec, LightCodec)
     codec.requires_grad_(True)
     start_from_components(codec, data)
     stage = CodecStage(codec, data, config(CodecStage, frames=9), CPU, lambda: None)
@@ -389,7 +392,7 @@ def test_a_text_encoder_that_does_not_learn_stays_and_is_not_stored(
         stage: LatentStage = distillation(latents, drop=0.0)
     else:
         options = {"train_text": False} if reason == "train_text" else {"tuning": "attention"}
-        stage = TeacherStage(trainable(), latents, config(TeacherStage, drop=0.0, **options), CPU, lambda _: None)  # type: ignore[arg-type]
+        stage = TeacherStage(trainable(), latents, config(TeacherStage, drop=0.0, **options), CPU, lambda _: None)
     assert set(stage.trained) == {"transformer"}
     before = [p.clone() for p in stage.components.prompts.module.parameters()]
     stage.update(0, step_generator(0, 0))
@@ -434,7 +437,12 @@ def test_the_unconditional_branch_goes_without_what_the_option_says(
     batch, asked = stage.batch(0), list[tuple[Tensor, list[str]]]()
     prompts: list[list[str]] = []
     context = stage._context
-    stage._context = lambda network, words: prompts.append(words) or context(network, words)  # type: ignore[method-assign, func-returns-value]
+
+    def note(network: WanTransformer, words: list[str]) -> TextContext:
+        prompts.append(words)
+        return context(network, words)
+
+    stage._context = note  # type: ignore[assignment]
 
     def velocity(network: nn.Module, x: Tensor, level: Tensor, conditions: Tensor, text: object) -> Tensor:
         asked.append((conditions, prompts[-1]))

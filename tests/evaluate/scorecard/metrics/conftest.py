@@ -43,7 +43,7 @@ def draw() -> Draw:
         ids = np.zeros(frames.shape[:3], np.uint8)
         for label, columns in labels.items():
             ids[:, :, columns] = LABELS.index(label)
-        points = np.zeros((len(frames), 17, 3), np.float32) if keypoints is None else np.float32(keypoints)
+        points = np.zeros((len(frames), 17, 3), np.float32) if keypoints is None else np.asarray(keypoints, np.float32)
         attributes = {
             name: np.eye(len(classes), dtype=np.float32)[[0] * len(frames)] for name, classes in ATTRIBUTES.items()
         }

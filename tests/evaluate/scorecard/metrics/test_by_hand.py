@@ -107,10 +107,10 @@ def test_repetition_is_the_covariance_pixel_by_pixel() -> None:
 
 
 def test_overlap_and_agreement_by_hand() -> None:
-    first, second = np.float32([1.5, 0.5]), np.float32([0.5, 2.5])
+    first, second = np.array([1.5, 0.5], np.float32), np.array([0.5, 2.5], np.float32)
     assert overlap(first, second) == pytest.approx((1.0 + 1.0) / (2.0 + 3.0))
     assert overlap(first, first) == agreement(first, first, 20) == 1
-    assert agreement(np.float32([30, 0]), np.float32([0, 40]), 20) == pytest.approx(400 / 2000)
+    assert agreement(np.array([30, 0], np.float32), np.array([0, 40], np.float32), 20) == pytest.approx(400 / 2000)
 
 
 def stripes(period: int, down: bool, phase: int = 0) -> NDArray[np.uint8]:
@@ -161,8 +161,8 @@ def test_psnr_of_a_known_error(draw: Draw) -> None:
 
 def points(*places: tuple[float, float], sure: int = 13) -> NDArray[np.float32]:
     """Keypoints [T,17,3]: in frame t all are moved by ``places[t]``; only the first ``sure`` are surely seen."""
-    base = np.float32([[(3 * k, 5 * k, float(k < sure)) for k in range(17)]])
-    return np.concatenate([base + np.float32([*place, 0]) for place in places])
+    base = np.array([[(3 * k, 5 * k, float(k < sure)) for k in range(17)]], np.float32)
+    return np.concatenate([base + np.array([*place, 0], np.float32) for place in places])
 
 
 def test_pose_jump_is_in_body_heights_and_steps_are_what_it_is_held_against(draw: Draw) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 
 from quickchange.errors import InputError
@@ -54,7 +55,7 @@ class GmeEmbedder:
             self.images: Any = Qwen2VLImageProcessorPil.from_pretrained(
                 folder, min_pixels=least * 28 * 28, max_pixels=most * 28 * 28, local_files_only=True
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise InputError(f"{folder}: not a Qwen2-VL model directory ({error}); get it from {ORIGIN}") from error
         missing = sorted(key for key in found["missing_keys"] if not key.startswith("lm_head"))
         if missing:
