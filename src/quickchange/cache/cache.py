@@ -1,10 +1,10 @@
-"""The KV cache: static tensors per layer, driven by the books (``ledger.py``).
+"""The KV cache: static tensors per layer, driven by the ledger.
 
-Keys are stored twice: raw, and rotated for the position that the books give. When positions change, only the entries
-concerned are rotated anew, once per chunk. Slots are overwritten in place; inside a pass nothing is allocated for the
-past, nothing is moved, and the host never waits for the device: all indices are prepared when a pass begins.
+Keys are stored twice: raw, and rotated for the position that the ledger gives. When positions change, only those entries
+are rotated again, once per chunk. Slots are overwritten in place. All indices are prepared when a pass begins, so inside
+a pass nothing is allocated for the past, nothing is moved, and the host never waits for the device.
 
-What it does not know: the network. A layer hands in keys and values and gets back what its queries may see.
+The cache does not know the network. A layer passes in keys and values, and gets back those that its queries may see.
 
 Shape suffixes: see ``layers.py``.
 """
@@ -79,7 +79,7 @@ class KVCache:
         policy: what leaves when the window is full.
 
     Attributes:
-        observer: called with the books after every transition, or None.
+        observer: called with the ledger after every transition, or None.
 
     Raises:
         ValueError: the rotary embedding belongs to another model.
@@ -119,7 +119,7 @@ class KVCache:
 
     @property
     def ledger(self) -> Ledger:
-        """The books. Whoever is ``observer`` sees every state that they go through."""
+        """The current ledger, immutable. Assigning a new one notifies ``observer``."""
         return self._ledger
 
     @ledger.setter
@@ -135,12 +135,12 @@ class KVCache:
 
     @property
     def visible(self) -> tuple[Entry, ...]:
-        """What the open pass (or the next chunk, if none is open) sees."""
+        """Entries that the open pass sees, or the next chunk if none is open."""
         return self.ledger.visible
 
     @property
     def versions(self) -> Versions:
-        """What is in force."""
+        """Versions in force."""
         return self.ledger.versions
 
     @property

@@ -1,11 +1,12 @@
-"""The books of the cache: which slot holds which latent frame, at which position, and what may happen to it next.
+"""The ledger of the cache: the latent frame in every slot, its position, and its legal transitions.
 
 A slot holds one latent frame. ``Ledger`` is one immutable state; every transition returns the next one, so a snapshot
 is the object itself. Frames are written in a *pass*: ``begin_conditions`` or ``begin_chunk`` reserves slots, ``commit``
-files them as live entries, ``abort`` frees them. Between a pass's begin and its end nothing else may happen.
+files them as live entries, ``abort`` frees them. Between the begin and the end of a pass, no other transition is legal.
 
-Pure logic: no tensors. Slots are never reordered: attention does not care about the order of keys. The lowest free
-slot comes first, so what is visible is a prefix of the slots, unless stale frames leave holes.
+This module is pure logic, without tensors. Slots are never reordered, because attention does not depend on the order
+of keys. The lowest free slot is taken first, so visible entries form a prefix of the slots, unless stale frames leave
+holes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PositionMode = Literal["auto", "segment", "window"]
 
 @dataclass(frozen=True, kw_only=True)
 class WindowConfig:
-    """What attention can look back on, counted in latent frames.
+    """Sizes of the attention window, counted in latent frames.
 
     Attributes:
         window: slots in total: reference, garment, sink and recent frames including the chunk being generated.
@@ -70,7 +71,7 @@ class WindowConfig:
 
 @dataclass(frozen=True)
 class Ledger:
-    """One state of the books.
+    """One state of the cache's slots.
 
     Attributes:
         config: sizes and position mode.
@@ -109,7 +110,7 @@ class Ledger:
 
     @property
     def visible(self) -> tuple[Entry, ...]:
-        """What the queries of the open pass see (or of the next chunk, if none is open), including themselves.
+        """Entries that the open pass sees, itself included; or the next chunk, if none is open.
 
         Reference and garment see only each other: conditions never depend on generated frames.
         """
@@ -126,7 +127,7 @@ class Ledger:
     # -- versions ------------------------------------------------------------------------------------------------------
 
     def bump(self, thread: Thread) -> Ledger:
-        """A thread is given anew.
+        """Record that a thread was given anew.
 
         A new reference or garment outdates every live entry, the conditions included, since they were computed jointly.
         A new prompt outdates nothing: what happened so far stays true.

@@ -1,8 +1,8 @@
 """Conditioning threads, their versions, and the life of a cache entry.
 
-Everything that a video obeys is a thread: the reference person, the garment, the prompt. Each has a version that
-counts how often it was given. A cache entry (one latent frame) remembers the versions it was made under; when one of
-them moves on, the entry turns stale. What becomes of a stale entry is an explicit decision:
+Each condition of a video is a thread: the reference person, the garment, the prompt. A thread has a version, which
+counts how often it was given. A cache entry (one latent frame) records the versions it was made under. When one of them
+increases, the entry becomes stale. The fate of a stale entry is an explicit decision:
 
     LIVE --outdate--> STALE --withdraw--> WITHDRAWN        a switch drops what shows the old garment
       ^-----retain------'                                  an ablation keeps it all the same
@@ -21,7 +21,7 @@ from quickchange.errors import IllegalTransitionError
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """What an entry belongs to, or what conditions a video without an entry.
+    """A condition of the stream, or its history. Entries belong to one.
 
     Attributes:
         name: e.g. "garment"; its first letter marks versions in tables.
@@ -90,7 +90,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Versions:
-    """How often every thread of a layout was given; 0 means never.
+    """Number of times that each thread of a layout was given; 0 means never.
 
     Attributes:
         layout: the threads.

@@ -157,7 +157,7 @@ def run(args: argparse.Namespace) -> int:
     check_threads(args.threads)
     model = model_folder(args.model)
 
-    # The picture comes when all is streamed: what is missing shall be said before.
+    # Needed only at the end; a missing package must be reported before the long work.
     import_module("matplotlib")
 
     from quickchange.engine.switch import VARIANTS as KNOWN

@@ -79,7 +79,7 @@ def run_scorecard(args: argparse.Namespace) -> int:
         raise InputError(f"--seeds is {args.seeds}; it must be at least 1")
     model, reader_folder = model_folder(args.model), parser_folder(args.parser)
 
-    # Used only when all is streamed: what is missing shall be said before.
+    # Needed only at the end; a missing package must be reported before the long work.
     for needed in ("matplotlib", "moderngl", "torchmetrics"):
         import_module(needed)
 
@@ -131,7 +131,7 @@ def run_paper(args: argparse.Namespace) -> int:
     names = parse_judges(args.judges)
     if not names:
         raise InputError("--judges names none")
-    read_samples(args.hgc_bench)  # whether it can be used shall be said before a model is loaded
+    read_samples(args.hgc_bench)  # an unusable folder must be reported before a model is loaded
     device = usable_device(args.device)
     judges, missing = open_judges(names, device)
     if not judges:

@@ -41,7 +41,7 @@ GARMENT_KINDS: tuple[GarmentKind, ...] = get_args(GarmentKind)
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
-    """What a model streams; saved with it. Defaults are those of Wan2.2-TI2V-5B (docs/method.md section 2).
+    """Stream settings of a model; saved with it. Defaults are those of Wan2.2-TI2V-5B (docs/method.md section 2).
 
     Attributes:
         width: pixels of a row.

@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Delivery(Generic[Kind, Value]):
-    """What one chunk applies.
+    """Controls that one chunk applies.
 
     Attributes:
         values: the latest control of every kind that waited.

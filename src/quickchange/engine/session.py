@@ -343,7 +343,7 @@ class Session:
     # -- controls applied ----------------------------------------------------------------------------------------------
 
     def _moves_for(self, person: bool, garment: bool) -> Moves:
-        """What new conditions do to the cache; nothing, where the picture goes on."""
+        """Moves for new conditions; none, where the picture goes on."""
         if person:
             return (Refresh(), *NEW_REFERENCE) if garment else NEW_REFERENCE
         if garment:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Source(Enum):
-    """Where the reference of the joint pass comes from."""
+    """Sources of the reference for the joint pass."""
 
     CURRENT = "the reference in force, or the one the user has just given"
     LAST_FRAME = "the last generated frame, decoded and encoded alone as one frame"
@@ -85,7 +85,7 @@ Moves = tuple[Move, ...]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a switch did: entries that left, and whether a new segment began (new decoder state)."""
+    """Result of a switch: entries that left, and whether a new segment began (new decoder state)."""
 
     withdrawn: tuple[Entry, ...]
     new_segment: bool
@@ -128,7 +128,7 @@ VARIANTS: Mapping[str, Moves] = MappingProxyType(
 
 
 def source_of(moves: Sequence[Move]) -> Source:
-    """Where the reference of these moves comes from: the caller has it ready before ``switch``."""
+    """Source of the reference for these moves: the caller has it ready before ``switch``."""
     return next((move.source for move in moves if isinstance(move, Disentangle)), Source.CURRENT)
 
 

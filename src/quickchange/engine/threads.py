@@ -1,7 +1,7 @@
-"""How many CPU threads compute: measured, since a busy neighbour turns the answer round.
+"""The number of CPU threads, chosen by measurement, because a busy neighbour changes the answer.
 
-OpenMP's threads meet after every operation. Alone on two cores, two threads are faster than one; beside another busy
-process they wait for each other at every meeting, and one thread is the faster by far.
+OpenMP's threads synchronise after every operation. Alone on two cores, two threads are faster than one. Beside another
+busy process they wait for each other after every operation, and one thread is much faster.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def _centre_distance(height: int, width: int) -> Floats:
 
 @dataclass(frozen=True)
 class _View:
-    """What the candidates of one photo share: colours, palette entry of every pixel, edge strength, places."""
+    """Shared measurements of one photo's candidates: colours, palette entry of every pixel, edge strength, places."""
 
     lab: RGB
     palette: NDArray[np.int32]

@@ -29,7 +29,7 @@ LIGHT_CLASS = "QuickchangeLightCodec"
 
 
 class Codec(Protocol):
-    """What the session and training need of an autoencoder."""
+    """Interface of an autoencoder, for session and training."""
 
     latent_channels: int
     spatial: int

@@ -162,7 +162,7 @@ def remux(source: Path, target: Path) -> None:
 class RecordingStore:
     """The recordings of all sessions: where they lie, what they are called, and their signature.
 
-    A recording's name is secret: whoever knows it can fetch the file.
+    A recording's name is secret: a client that knows it can fetch the file.
 
     Args:
         folder: keeps recordings after their session has ended; None: a temporary folder, emptied session by session.

@@ -31,7 +31,7 @@ HARMLESS = frozenset(
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """What is written beside the tensors: ``step``, ``stage`` and, since there is one, ``recipe`` (JSON)."""
+    """Values stored beside the tensors: ``step``, ``stage`` and, since there is one, ``recipe`` (JSON)."""
     with safe_open(path, "pt") as opened:
         return dict(opened.metadata())
 
@@ -66,7 +66,7 @@ def _flat(value: Any, name: str) -> dict[str, Any]:
 
 
 def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs between two recipes in a way that matters, as ``name: old -> new``.
+    """Differences between two recipes that matter, as ``name: old -> new``.
 
     A setting that only one of them has counts if it is an option of the stage; others came with a newer version.
     """

@@ -98,7 +98,7 @@ class StageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TripletConfig:
-    """How real triplets become clips (the world's shards come as they are); table [triplets].
+    """Preparation of real triplets as clips (the world's shards come as they are); table [triplets].
 
     Attributes:
         frames: of a clip at the stream's rate, 1 + 4 n; the latents (1 + n) should be whole chunks.

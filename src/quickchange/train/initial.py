@@ -1,4 +1,4 @@
-"""Where small models start from, so that minutes of training are enough."""
+"""Initial values of small models that make minutes of training enough."""
 
 from __future__ import annotations
 

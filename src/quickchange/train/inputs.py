@@ -1,4 +1,4 @@
-"""What a stage is built from: a recipe, data, a run folder, and what earlier stages left there.
+"""The inputs of a stage: a recipe, data, a run folder, and what earlier stages left there.
 
 A run folder holds ``vae/ sft/ tf/ dmd/`` (checkpoints, curves, sheets), ``latents.safetensors`` and, after each stage,
 ``model/``: the components as they stand, a directory a Studio can open. ``codec/`` holds the run's codec.
@@ -113,7 +113,7 @@ class Inputs:
         return Components(stream=self.recipe.stream, transformer=transformer, codec=codec, prompts=stored.prompts)
 
     def describe(self, *tables: str, latents: bool = True) -> dict[str, Any]:
-        """What the result depends on beside the stage's own table, for checkpoints.
+        """Describe everything beside the stage's own table that the result depends on, for checkpoints.
 
         Args:
             tables: of the recipe. Students take their sizes from the network that they start from.

@@ -29,7 +29,7 @@ def option(default: Any, doc: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What one stage's table in a recipe may set beyond ``StageConfig``; every stage has a subclass.
+    """Settings of one stage beyond ``StageConfig``; every stage has a subclass.
 
     Raises:
         RecipeError: a value of another type; names it.

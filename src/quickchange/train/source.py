@@ -1,4 +1,4 @@
-"""Where a recipe's training data comes from: shards of the generated world, or a folder of real triplets."""
+"""Sources of training data for a recipe: shards of the generated world, or a folder of real triplets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def open_triplets(recipe: Recipe, data: Path, spatial: int, *, one_size: bool = 
 
 
 def load_pixels(recipe: Recipe, data: Path) -> Clips:
-    """What the codec trains on. FileNotFoundError or ValueError where there is nothing to train on."""
+    """Load the codec's training clips. FileNotFoundError or ValueError where there is nothing to train on."""
     if holds_triplets(data):
         return triplet_clips(open_triplets(recipe, data, recipe.codec.spatial, one_size=True))
     return load_clips(data)

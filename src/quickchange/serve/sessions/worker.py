@@ -79,7 +79,7 @@ class Worker:
     def _begin(self) -> None:
         while self._waiting and not self._busy:
             turn = self._waiting.popleft()
-            if turn.done.done():  # whoever asked has gone
+            if turn.done.done():  # the caller has gone
                 continue
             try:
                 work = self._thread.submit(turn.begin())

@@ -1,4 +1,4 @@
-"""What a reward is, and how its scores become weights of chunks (docs/method.md section 5)."""
+"""The interface of a reward, and how its scores become weights of chunks (docs/method.md section 5)."""
 
 from __future__ import annotations
 

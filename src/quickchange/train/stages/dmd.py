@@ -159,7 +159,7 @@ class DmdStage(LatentStage):
             return codec.encode(frames[:, :, -1:].clamp(-1, 1)).to(clip)
 
     def _judged(self, clip: Tensor, anchor: Tensor | None, start: int, batch: Batch) -> tuple[Tensor, Batch]:
-        """What teacher and critic are shown of a rollout: see the module header."""
+        """The window of a rollout that teacher and critic see: see the module header."""
         part = clip[:, :, start : start + batch.video_BCFHW.shape[2]]
         if anchor is None:
             return part, batch

@@ -1,4 +1,4 @@
-"""What the stages on latents share: batches, prompts, the network's training layouts, streamed samples."""
+"""Shared parts of the stages on latents: batches, prompts, the network's training layouts, streamed samples."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class LatentOptions(Options):
 
 
 class LatentStage(Stage):
-    """What teacher, forcing and distillation share: batches, prompts, networks in their training form.
+    """Shared parts of teacher, forcing and distillation: batches, prompts, networks in their training form.
 
     A text encoder that is frozen, here or by a stage, is not sharded, and neither averaged nor in checkpoints: umT5-XXL
     has more parameters than the network.
