@@ -1,8 +1,8 @@
 """The KV cache: static tensors per layer, driven by the ledger.
 
-Keys are stored twice: raw, and rotated for the position that the ledger gives. When positions change, only those entries
-are rotated again, once per chunk. Slots are overwritten in place. All indices are prepared when a pass begins, so inside
-a pass nothing is allocated for the past, nothing is moved, and the host never waits for the device.
+Keys are stored twice: raw, and rotated for the position that the ledger gives. When positions change, only those
+entries are rotated again, once per chunk. Slots are overwritten in place. All indices are prepared when a pass begins,
+so inside a pass nothing is allocated for the past, nothing is moved, and the host never waits for the device.
 
 The cache does not know the network. A layer passes in keys and values, and gets back those that its queries may see.
 
