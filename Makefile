@@ -15,7 +15,7 @@ studio: .venv/.ready-serve ## the studio in the browser, at http://127.0.0.1:800
 test: .venv/.ready-dev ## all tests, those in a browser included
 	$(BIN)/python -m pytest
 
-coverage: .venv/.ready-dev ## all tests, and the share of lines that they run (a third slower)
+coverage: .venv/.ready-dev ## all tests, and the share of lines that they run (some 40 % slower)
 	$(BIN)/python -m pytest --cov=quickchange --cov-report=term:skip-covered
 
 setup: .venv/.ready-dev ## what scoring, benchmarks and training need, the renderer included

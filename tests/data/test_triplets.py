@@ -153,7 +153,7 @@ def test_video_and_reference_are_cropped_alike_and_the_garment_is_padded(tmp_pat
     # the garment keeps its shape (1:3), touches top and bottom, and white is at both sides
     red = (sample.garment[..., 0].astype(int) - sample.garment[..., 1]) > 100
     assert red.any(1).all()
-    assert red.any(0).nonzero()[0].tolist() == list(range(10, 15))
+    assert np.flatnonzero(red.any(0)).tolist() == list(range(10, 15))
     assert (sample.garment[:, :9] == 255).all()
 
 

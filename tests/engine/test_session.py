@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -432,7 +433,12 @@ def test_a_switch_saves_the_pass_of_a_chunk_that_leaves(studio: Studio, monkeypa
     forward = studio.components.transformer.forward
     with start(studio) as session:
         session.advance(settle=False)
-        monkeypatch.setattr(studio.components.transformer, "forward", lambda *a: passes.append(1) or forward(*a))
+
+        def counted(*a: Any) -> Any:
+            passes.append(1)
+            return forward(*a)
+
+        monkeypatch.setattr(studio.components.transformer, "forward", counted)
         session.wear(tiny.garment(3))
         session.advance(settle=False)
     assert len(passes) == 1 + 2  # the pair, two denoising steps

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import lines
 from lines import Line, curve
+from quickchange.errors import CheckpointError
 from quickchange.train.checkpoints import changes, checkpoints, latest, load_checkpoint, metadata, save_checkpoint
 from quickchange.train.loop import train
 
@@ -72,19 +73,11 @@ def test_the_newest_are_kept(tmp_path: Path) -> None:
     assert [path.name for path in checkpoints(tmp_path)] == kept
 
 
-def test_checkpoints_of_older_versions_are_read_and_then_retired(tmp_path: Path, unbroken: Path) -> None:
-    train(Line(steps=10), tmp_path)
-    old = tmp_path / "checkpoint.safetensors"
-    tensors = load_file(latest(tmp_path))  # type: ignore[arg-type]
-    for path in checkpoints(tmp_path):
-        path.unlink()
-    save_file(tensors, old, {"step": "10", "stage": "line"})  # as they were: one name, no recipe
-    assert latest(tmp_path) == old
-    assert load_checkpoint(Line(), old) == 10
-    stage = Line(steps=12, save_every=1)
-    assert train(stage, tmp_path)
-    kept = [f"checkpoint-0000{number}.safetensors" for number in (11, 12)]
-    assert [path.name for path in checkpoints(tmp_path)] == kept
+def test_a_file_without_a_recipe_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "checkpoint-000010.safetensors"
+    save_file({}, file, {"step": "10", "stage": "line"})
+    with pytest.raises(CheckpointError, match=r"checkpoint-000010.safetensors records no recipe; .*--fresh"):
+        load_checkpoint(Line(), file)
 
 
 def test_a_changed_recipe_is_refused_by_name_unless_fresh(tmp_path: Path) -> None:

@@ -194,7 +194,6 @@ def _batches(count: int, batch: int) -> Iterator[tuple[bool, int]]:
 def save_latents(latents: Latents | Sequence[Latents], path: Path, origin: str = "") -> None:
     """One file of one or several groups of latents (sizes); ``origin`` names what they were made from."""
     groups = [latents] if isinstance(latents, Latents) else latents
-    # Names of the first group have no number: files of one group are as they were before there were several.
     tensors = {_key(k, i): getattr(group, k) for i, group in enumerate(groups) for k in _COLUMNS}
     prompts = {_key("prompts", i): json.dumps(group.prompts) for i, group in enumerate(groups)}
     save_safetensors_atomic(tensors, path, {**prompts, "origin": origin})
@@ -204,7 +203,7 @@ _COLUMNS = ("video", "reference", "reference_reencoded", "garment")
 
 
 def _key(name: str, group: int) -> str:
-    return f"{name}.{group}" if group else name
+    return f"{name}.{group}"
 
 
 def latents_origin(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 ``checkpoint-000500.safetensors`` holds live weights, averaged weights and optimiser state; its metadata holds the
 step, the stage and the recipe. Random numbers and data order are functions of (seed, step), so nothing else is needed
-to continue with the same bits. Runs of older versions left ``checkpoint.safetensors``, which is read as well.
+to continue with the same bits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from quickchange.train import distributed
 from quickchange.train.optim import pack_optimizers, unpack_optimizers
 from quickchange.train.stage import Stage
 
-OLD_NAME = "checkpoint.safetensors"
 # Changing these does not make another experiment of a run: how long, how often, and in how many pieces.
 HARMLESS = frozenset(
     f"stage.{name}"
@@ -31,21 +30,15 @@ HARMLESS = frozenset(
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """Values stored beside the tensors: ``step``, ``stage`` and, since there is one, ``recipe`` (JSON)."""
+    """The values stored beside the tensors: ``step``, ``stage`` and ``recipe`` (JSON)."""
     with safe_open(path, "pt") as opened:
         return dict(opened.metadata())
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """All checkpoints of a stage's folder, oldest step first."""
-    found = []
-    for path in folder.glob("checkpoint*.safetensors"):
-        numbered = re.fullmatch(r"checkpoint-(\d+)\.safetensors", path.name)
-        if numbered:
-            found.append((int(numbered[1]), path))
-        elif path.name == OLD_NAME:
-            found.append((int(metadata(path)["step"]), path))
-    return [path for _, path in sorted(found)]
+    numbered = ((re.fullmatch(r"checkpoint-(\d+)\.safetensors", p.name), p) for p in folder.glob("checkpoint-*"))
+    return [path for _, path in sorted((int(match[1]), path) for match, path in numbered if match)]
 
 
 def latest(folder: Path) -> Path | None:
@@ -53,10 +46,17 @@ def latest(folder: Path) -> Path | None:
     return next(iter(reversed(checkpoints(folder))), None)
 
 
-def recorded_recipe(path: Path) -> dict[str, Any] | None:
-    """The recipe a checkpoint was made with; None in files of older versions."""
+def recorded_recipe(path: Path) -> dict[str, Any]:
+    """The recipe that a checkpoint was made with.
+
+    Raises:
+        CheckpointError: the file records no recipe.
+    """
     text = metadata(path).get("recipe")
-    return None if text is None else json.loads(text)
+    if text is None:
+        raise CheckpointError(f"{path} records no recipe; it is no checkpoint of this version: start over with --fresh")
+    recipe: dict[str, Any] = json.loads(text)
+    return recipe
 
 
 def _flat(value: Any, name: str) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def load_checkpoint(stage: Stage, path: Path) -> int:
     if about.get("stage") != stage.name:
         raise CheckpointError(f"{path} is a checkpoint of stage {about.get('stage')!r}; expected {stage.name!r}")
     recipe = recorded_recipe(path)
-    changed = changes(recipe, stage.recipe) if recipe else []
+    changed = changes(recipe, stage.recipe)
     if changed:
         raise CheckpointError(
             f"{path} was made with another recipe ({'; '.join(changed)}); take these back, or start over with --fresh"

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,20 +129,24 @@ def test_merged_adapters_are_an_ordinary_network_of_the_same_function() -> None:
     plain = merged(stage.model)
     assert set(plain.state_dict()) == set(trainable().transformer.state_dict())
     torch.testing.assert_close(predict(plain), predict(stage.model), atol=1e-5, rtol=1e-5)
-    linear = stage.model.blocks[1].ffn.net[2]
+    linear: Any = stage.model.get_submodule("blocks.1.ffn.net.2")
     a, b = (getattr(linear, name)["default"].weight.double() for name in ("lora_A", "lora_B"))
     expected = linear.base_layer.weight.double() + 6 / 3 * b @ a
-    torch.testing.assert_close(plain.blocks[1].ffn.net[2].weight.double(), expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(plain.get_parameter("blocks.1.ffn.net.2.weight").double(), expected, atol=1e-6, rtol=1e-6)
 
 
 def test_adapters_resume_average_and_export(tmp_path: Path) -> None:
     straight = teacher(tuning="lora", lora_rank=2)
     assert train(straight, tmp_path / "a")
     done, last, model = False, straight, tmp_path / "model"
+
+    def save(parts: Components, network: Any) -> None:
+        replace(parts, transformer=network).save_pretrained(model)
+
     while not done:  # a new stage resumes after every step
         parts = trainable()
         last = teacher(parts, tuning="lora", lora_rank=2)
-        last.export = lambda network, parts=parts: replace(parts, transformer=network).save_pretrained(model)
+        last.export = partial(save, parts)
         done = train(last, tmp_path / "b", minutes=0)
     assert [json.loads(line)["loss"] for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()] == [
         json.loads(line)["loss"] for line in (tmp_path / "b" / "metrics.jsonl").read_text().splitlines()

@@ -29,11 +29,11 @@ __all__ = [
     "make_reward",
 ]
 
-# What is called with the folder of weights and the device; None: needs no weights.
-REWARDS: dict[str, Callable[[Path, torch.device | str], Reward] | None] = {
-    "detail": None,
-    "aesthetic": AestheticReward,
-    "quality": QualityReward,
+# Called with the folder of weights (None: not given) and the device.
+REWARDS: dict[str, Callable[[Path | None, torch.device | str], Reward]] = {
+    "detail": lambda weights, device: DetailReward(),
+    "aesthetic": lambda weights, device: AestheticReward(_needed("aesthetic", weights), device),
+    "quality": lambda weights, device: QualityReward(_needed("quality", weights), device),
 }
 
 
@@ -45,9 +45,10 @@ def make_reward(name: str = "detail", weights: Path | str | None = None, device:
     """
     if name not in REWARDS:
         raise InputError(f"reward is {name!r}; expected one of {', '.join(REWARDS)}")
-    make = REWARDS[name]
-    if make is None:
-        return DetailReward()
+    return REWARDS[name](None if weights is None else Path(weights), device)
+
+
+def _needed(name: str, weights: Path | None) -> Path:
     if weights is None:
         raise InputError(f"reward {name!r} needs weights; set reward_weights to their folder")
-    return make(Path(weights), device)
+    return weights
