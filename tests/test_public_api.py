@@ -31,6 +31,8 @@ def test_every_exported_name_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["quickchange", "quickchange.cli"])
 def test_an_import_loads_no_heavy_library(name: str) -> None:
-    code = f"import sys, {name}; print(*sorted({{'torch', 'numpy', 'transformers', 'cv2', 'fastapi'}} & set(sys.modules)))"
+    code = (
+        f"import sys, {name}; print(*sorted({{'torch', 'numpy', 'transformers', 'cv2', 'fastapi'}} & set(sys.modules)))"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == ""

@@ -1,4 +1,7 @@
-"""Aspect-ratio buckets: the few frame sizes that clips of any shape are cropped to. Pure logic, sizes in pixels."""
+"""Aspect-ratio buckets: the few frame sizes to which clips of any shape are cropped.
+
+Pure logic; sizes are in pixels.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,20 @@ class Size(NamedTuple):
 
 
 def make_buckets(width: int, height: int, step: tuple[int, int], widest: float = 2.0) -> tuple[Size, ...]:
-    """All sizes of about the area of ``width`` x ``height``, itself included, narrowest first.
+    """Find all sizes of about the area of ``width`` x ``height``.
 
     Args:
-        width: of the size to start from, a multiple of ``step``.
-        height: likewise.
-        step: what width and height must be multiples of: pixels per token, (horizontal, vertical).
-        widest: greatest ratio of the longer to the shorter side, >= 1; the start size is exempt.
+        width: of the given size, a multiple of ``step[0]``.
+        height: of the given size, a multiple of ``step[1]``.
+        step: pixels per token, (horizontal, vertical); all widths and heights are multiples of it.
+        widest: greatest ratio of the longer to the shorter side, >= 1; it does not bind the given size.
 
     Returns:
-        Sizes whose area is that of the start or up to 10 % less, so that none needs more memory than it.
+        Sizes whose area is that of the given size or up to 10 % less, so that none needs more memory. The given size is
+        among them. The narrowest comes first.
 
     Raises:
-        ValueError: the start size is no multiple of ``step``; ``widest`` below 1.
+        ValueError: the given size is no multiple of ``step``, or ``widest`` is below 1.
     """
     if min(width, height, *step) < 1 or width % step[0] or height % step[1]:
         raise ValueError(f"size is {width}x{height}; expected positive multiples of {step[0]}x{step[1]}")
@@ -44,11 +48,11 @@ def make_buckets(width: int, height: int, step: tuple[int, int], widest: float =
 
 
 def cropped(source: Size, bucket: Size) -> float:
-    """Share of a picture that is lost when it is scaled to cover ``bucket`` and cropped, in [0, 1)."""
+    """Share of a picture that cropping removes after it was scaled to cover ``bucket``, in [0, 1)."""
     scale = max(bucket.width / source.width, bucket.height / source.height)
     return 1 - bucket.width * bucket.height / (source.width * source.height * scale**2)
 
 
 def choose_bucket(source: Size, buckets: Sequence[Size]) -> Size:
-    """The bucket that crops least; of equals the largest, then the first."""
+    """Choose the bucket that crops least; among equals the largest, then the first."""
     return min(buckets, key=lambda size: (round(cropped(source, size), 9), -size.width * size.height))

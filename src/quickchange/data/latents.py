@@ -1,4 +1,4 @@
-"""Training data: rendered shards -> pixels for the codec, latents for everything after it."""
+"""Training data from rendered shards: pixels to train the codec, latents to train all other networks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MIRROR = {"left": "right", "right": "left"}
 
 
 def mirror_text(text: str) -> str:
-    """The prompt of the mirrored clip: left and right change places."""
+    """Exchange the words left and right, for the prompt of a mirrored clip."""
     return re.sub(r"\b(left|right)\b", lambda m: _MIRROR[m.group()], text)
 
 
@@ -57,7 +57,7 @@ class Clips:
 
 
 def shard_paths(folder: Path) -> list[Path]:
-    """All shards in and below a folder, in order; FileNotFoundError if there is none."""
+    """List all shards in and below a folder, sorted; FileNotFoundError if there is none."""
     paths = sorted(folder.rglob("shard-*.tar"))
     if not paths:
         raise FileNotFoundError(f"no shard-*.tar in {folder}; make some with `quickchange world render --out {folder}`")
@@ -65,12 +65,17 @@ def shard_paths(folder: Path) -> list[Path]:
 
 
 class ClipDataset(IterableDataset[Clip]):
-    """Streams a folder's clips, one shard in memory at a time; shards are dealt out to a DataLoader's workers.
+    """A stream of a folder's clips, with at most one shard in memory.
 
-    Use it with ``collate_fn=list``: clips are objects, not tensors.
+    Each worker of a DataLoader reads its own part of the shards. Use ``collate_fn=list``, because clips are objects and
+    not tensors.
 
     Args:
-        folder: of shards. split: "train", or "held-out" for the evaluation seeds (world/split.py).
+        folder: with the shards.
+        split: "train", or "held-out" for the evaluation seeds (world/split.py).
+
+    Raises:
+        FileNotFoundError: no shard in ``folder``.
     """
 
     def __init__(self, folder: Path, split: Literal["train", "held-out"] = "train") -> None:
@@ -84,10 +89,11 @@ class ClipDataset(IterableDataset[Clip]):
 
 
 def load_clips(folder: Path) -> Clips:
-    """Reads the training split of a folder into memory (about 2.4 MB for a clip of 33 frames at 96x128).
+    """Read the training split of a folder into memory. A clip of 33 frames at 96x128 takes about 2.4 MB.
 
     Raises:
-        FileNotFoundError: no shard in ``folder``. ValueError: no clip of the training split in them.
+        FileNotFoundError: no shard in ``folder``.
+        ValueError: no clip of the training split in the shards.
     """
     return _stack(list(tqdm(ClipDataset(folder), desc="read clips", unit="clip")), folder)
 
@@ -103,20 +109,19 @@ def _stack(clips: list[Clip], folder: Path) -> Clips:
 
 
 def to_float(frames: NDArray[np.uint8]) -> Tensor:
-    """u8 [..., T, H, W, 3] -> float32 [..., 3, T, H, W] in [-1, 1]."""
+    """Convert uint8 [..., T, H, W, 3] to float32 [..., 3, T, H, W] in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(frames, -1, -4))).float().div_(127.5).sub_(1)
 
 
 @dataclass(frozen=True)
 class Latents:
-    """Encoded clips, mirrored copies included. All float16.
+    """Encoded clips. H and W are those of the latents.
 
     Attributes:
-        video: [N, C, F, H, W].
-        reference: [N, C, 1, H, W].
-        reference_reencoded: the reference after one more trip through the codec, as references after a live switch
-            are, [N, C, 1, H, W].
-        garment: [N, C, 1, H, W].
+        video: float16 [N, C, F, H, W].
+        reference: float16 [N, C, 1, H, W].
+        reference_reencoded: float16 [N, C, 1, H, W], the reference decoded and encoded again, as after a live switch.
+        garment: float16 [N, C, 1, H, W].
         prompts: (dynamic, static) per clip.
     """
 
@@ -130,13 +135,23 @@ class Latents:
         return len(self.video)
 
     def channel_std(self) -> tuple[float, ...]:
-        """Standard deviation of every channel over the videos."""
+        """Standard deviation of every channel, over every second video."""
         return tuple(self.video[::2].float().std((0, 2, 3, 4)).tolist())
 
 
 @torch.no_grad()
 def encode_clips(clips: Clips, codec: Codec, device: torch.device, batch: int = 16) -> Latents:
-    """Encodes clips and their mirror images."""
+    """Encode clips and their mirror images.
+
+    Args:
+        clips: N of them.
+        codec: on ``device``.
+        device: of the codec.
+        batch: clips that are encoded at a time.
+
+    Returns:
+        Latents of 2 N clips, on the CPU: in turn a batch of clips and its mirror images.
+    """
     columns: dict[str, list[Tensor]] = {"video": [], "reference": [], "reference_reencoded": [], "garment": []}
     prompts = []
     bar = tqdm(list(_batches(len(clips), batch)), desc="encode", unit="batch", leave=False)
@@ -158,10 +173,11 @@ def encode_clips(clips: Clips, codec: Codec, device: torch.device, batch: int = 
 
 
 def encode_shards(folder: Path, codec: Codec, device: torch.device, batch: int = 16) -> Latents:
-    """``encode_clips(load_clips(folder), ...)``, with the pixels of one shard in memory instead of all.
+    """Encode a folder as ``encode_clips(load_clips(folder), ...)`` would, with only one shard in memory at a time.
 
     Raises:
-        As ``load_clips``.
+        FileNotFoundError: no shard in ``folder``.
+        ValueError: no clip of the training split in the shards.
     """
     clips = iter(ClipDataset(folder))
     groups = iter(lambda: list(islice(clips, batch)), [])
@@ -174,7 +190,14 @@ def encode_shards(folder: Path, codec: Codec, device: torch.device, batch: int =
 def encode_columns(
     codec: Codec, video_BCTHW: Tensor, reference_BCTHW: Tensor, garment_BCTHW: Tensor
 ) -> dict[str, Tensor]:
-    """The tensors of ``Latents`` (float16, on the CPU) of pixels in [-1, 1]; reference and garment have T = 1."""
+    """Encode pixels into the tensors of ``Latents``, by name, float16 on the CPU.
+
+    Args:
+        codec: on the device of the pixels.
+        video_BCTHW: in [-1, 1], T = 1 + 4 n.
+        reference_BCTHW: in [-1, 1], T = 1.
+        garment_BCTHW: in [-1, 1], T = 1.
+    """
     first = codec.encode(reference_BCTHW)
     encoded = {
         "video": codec.encode(video_BCTHW),
@@ -192,7 +215,13 @@ def _batches(count: int, batch: int) -> Iterator[tuple[bool, int]]:
 
 
 def save_latents(latents: Latents | Sequence[Latents], path: Path, origin: str = "") -> None:
-    """One file of one or several groups of latents (sizes); ``origin`` names what they were made from."""
+    """Save groups of latents in one safetensors file.
+
+    Args:
+        latents: one group, or several; each group has its own frame size.
+        path: of the file.
+        origin: description of the source, for ``latents_origin``.
+    """
     groups = [latents] if isinstance(latents, Latents) else latents
     tensors = {_key(k, i): getattr(group, k) for i, group in enumerate(groups) for k in _COLUMNS}
     prompts = {_key("prompts", i): json.dumps(group.prompts) for i, group in enumerate(groups)}
@@ -207,13 +236,13 @@ def _key(name: str, group: int) -> str:
 
 
 def latents_origin(path: Path) -> str:
-    """What ``save_latents`` was told."""
+    """Read the ``origin`` that was given to ``save_latents``."""
     with safe_open(path, "pt") as opened:
         return str(opened.metadata().get("origin", ""))
 
 
 def load_groups(path: Path) -> list[Latents]:
-    """Every group of latents in a file."""
+    """Load every group of latents in a file."""
     with safe_open(path, "pt") as opened:
         metadata = opened.metadata()
         groups: list[Latents] = []

@@ -1,4 +1,4 @@
-"""Single frames with everything a parser has to learn, picked from rendered shards."""
+"""Training data for human parsing: labelled frames from rendered shards."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from quickchange.parsing.reading import ATTRIBUTES, attribute_classes, upper_wor
 from quickchange.world.clip import Clip
 from quickchange.world.spec import GarmentSpec
 
-WINDOW = 13  # frames that go through the codec together
+WINDOW = 13  # frames that the codec encodes and decodes together
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Labelled pictures.
+    """Labelled frames.
 
     Attributes:
         frames: uint8 [N, H, W, 3].
@@ -44,9 +44,18 @@ class Frames:
 def through_codec(
     frames: NDArray[np.uint8], codec: Codec, noise: float, generator: torch.Generator
 ) -> NDArray[np.uint8]:
-    """Encode and decode ``1 + 4 n`` frames.
+    """Encode and decode frames, with noise on the latents.
 
-    The latents get noise of ``noise`` times their spread, because a transformer's latents are not exact either.
+    The noise stands for the errors of a transformer's latents.
+
+    Args:
+        frames: uint8 [T, H, W, 3], T = 1 + 4 n.
+        codec: on the CPU.
+        noise: standard deviation of the noise, relative to that of the latents.
+        generator: of the noise.
+
+    Returns:
+        uint8 [T, H, W, 3].
     """
     latents = codec.encode(to_float(frames)[None])
     latents = latents + noise * latents.std() * torch.randn(latents.shape, generator=generator)
@@ -59,9 +68,17 @@ def _classes(garment: GarmentSpec) -> list[int]:
 
 
 def pick_frames(clip: Clip, count: int, codec: Codec | None, noise: float, seed: int) -> Frames:
-    """``count`` frames of a clip and its reference.
+    """Pick random frames of a clip, and add its reference.
 
-    With a codec half of them, out of a window of 13, have been through it, with up to ``noise`` on the latents.
+    Args:
+        clip: to pick from.
+        count: number of frames, without the reference.
+        codec: encodes and decodes half of the frames, which then come from one window of 13; None for no such frames.
+        noise: greatest noise on the latents, see ``through_codec``.
+        seed: of the choice, together with the clip's seed.
+
+    Returns:
+        ``count + 1`` frames, the reference last.
     """
     rng = np.random.default_rng([seed, clip.spec.seed])
     picks = rng.choice(len(clip.frames), count, replace=len(clip.frames) < count)
@@ -83,10 +100,18 @@ def pick_frames(clip: Clip, count: int, codec: Codec | None, noise: float, seed:
 
 
 def load_frames(folder: Path, count: int = 8, codec: Codec | None = None, noise: float = 0.3, seed: int = 0) -> Frames:
-    """``count + 1`` frames of every clip of a folder's training split (50 kB each at 96x128).
+    """Load ``count + 1`` frames of every clip of a folder's training split. At 96x128 a frame takes 50 kB.
+
+    Args:
+        folder: with the shards.
+        count: see ``pick_frames``.
+        codec: see ``pick_frames``.
+        noise: see ``pick_frames``.
+        seed: see ``pick_frames``.
 
     Raises:
-        FileNotFoundError: no shard in ``folder``. ValueError: no clip of the training split in them.
+        FileNotFoundError: no shard in ``folder``.
+        ValueError: no clip of the training split in the shards.
     """
     clips = tqdm(ClipDataset(folder), desc="read frames", unit="clip")
     parts = [pick_frames(clip, count, codec, noise, seed) for clip in clips]

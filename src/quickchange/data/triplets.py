@@ -1,12 +1,11 @@
 """Real training data: folders of ``x.mp4``, ``x_src.png`` (reference), ``x_cloth.png`` (garment) and captions.
 
-``captions.json`` lies in the folder or beside it and maps the video's path below the folder to its two captions:
-``{"a/x.mp4": {"dynamic": "...", "static": "..."}}``. A clip is the start of its video, since the video's first frame is
-the reference in other clothes (docs/method.md section 3); video and reference are scaled and cropped alike to the
-aspect bucket that loses least, the garment is padded on white (docs/method.md section 9), in the box where streams
-place theirs.
+``captions.json`` lies in the folder or beside it. It maps the video's path below the folder to its two captions:
+``{"a/x.mp4": {"dynamic": "...", "static": "..."}}``. A clip is the start of its video, because the reference shows the
+video's first frame in other clothes (docs/method.md section 3). Video and reference are scaled and cropped alike, to
+the bucket that crops least. The garment is placed on white (docs/method.md section 9), in the same box as in a stream.
 
-A sample that cannot be used is left out, reported with the reason and counted; no other takes its place.
+A sample that cannot be used is left out, counted, and reported with the reason. No other sample replaces it.
 """
 
 from __future__ import annotations
@@ -34,16 +33,21 @@ from quickchange.model.codec import TEMPORAL, Codec
 log = logging.getLogger(__name__)
 VIDEO, REFERENCE, GARMENT, CAPTIONS = ".mp4", "_src.png", "_cloth.png", "captions.json"
 SAME_SHAPE = 0.01  # greatest relative difference between the side ratios of a video and its reference
-REPEATED = 0.1  # greatest share of frames that bringing a slow video to the model's rate may repeat
+REPEATED = 0.1  # greatest share of repeated frames when a slow video is resampled to the model's rate
 
 
 class BadSampleError(ValueError):
-    """A sample cannot be used; the message says why."""
+    """A sample cannot be used; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why the sample ``name`` (its path below the folder, without ending) was left out."""
+    """A sample that was left out.
+
+    Attributes:
+        name: path of the sample below the folder, without ending.
+        reason: cause, for the report.
+    """
 
     name: str
     reason: str
@@ -51,7 +55,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Triplet:
-    """A sample whose files are there. ``prompts``: (dynamic, static); ``size``: its bucket."""
+    """A sample whose files exist.
+
+    Attributes:
+        name: path below the folder, without ending.
+        video: file of the video.
+        reference: file of the reference.
+        garment: file of the garment.
+        prompts: (dynamic, static).
+        size: its bucket.
+    """
 
     name: str
     video: Path
@@ -63,7 +76,14 @@ class Triplet:
 
 @dataclass(frozen=True)
 class Sample:
-    """A decoded triplet. video u8 [T, H, W, 3]; reference, garment u8 [H, W, 3]; prompts (dynamic, static)."""
+    """A decoded triplet.
+
+    Attributes:
+        video: uint8 [T, H, W, 3].
+        reference: uint8 [H, W, 3].
+        garment: uint8 [H, W, 3].
+        prompts: (dynamic, static).
+    """
 
     video: NDArray[np.uint8]
     reference: NDArray[np.uint8]
@@ -72,24 +92,26 @@ class Sample:
 
 
 def is_triplet_folder(folder: Path) -> bool:
-    """Whether there is any part of a triplet in or below ``folder``."""
+    """Whether a file of a triplet exists in or below ``folder``."""
     return any(next(folder.rglob(f"*{ending}"), None) for ending in (VIDEO, REFERENCE, GARMENT))
 
 
 class TripletFolder:
-    """The triplets in and below a folder, in the order of their names. Iterating decodes the usable ones.
+    """The triplets in and below a folder, in the order of their names. Iteration decodes them.
 
     Args:
-        folder: see the module header. buckets: sizes that clips may have.
-        fps: frames per second of the model. frames: length of a clip, 1 + 4 n.
-        garment_box: where garments lie on their canvas, as in ``StreamConfig``.
+        folder: see the module header.
+        buckets: sizes that clips may have.
+        fps: frames per second of the model.
+        frames: length of a clip, 1 + 4 n.
+        garment_box: target box of garments on their canvas, as in ``StreamConfig``.
 
     Attributes:
-        triplets: those whose files and captions are there. problems: the others; those that turn out to be damaged
-            when they are decoded join them.
+        triplets: samples whose files and captions exist; after an iteration, those that could be decoded.
+        problems: all other samples.
 
     Raises:
-        ValueError: a length that the codec cannot take, or captions that are not of the form above.
+        ValueError: ``frames`` is not 1 + 4 n, or the captions do not have the form of the module header.
     """
 
     def __init__(self, folder: Path, buckets: Sequence[Size], fps: float, frames: int, garment_box: Box) -> None:
@@ -132,7 +154,7 @@ class TripletFolder:
         self.triplets = good
 
     def read(self, triplet: Triplet) -> Sample:
-        """Decodes one triplet at its bucket's size. BadSampleError if it cannot be used."""
+        """Decode one triplet at its bucket's size; BadSampleError if it cannot be used."""
         width, height = triplet.size
         box = self.garment_box
         reference, garment = _image("reference", triplet.reference), _image("garment", triplet.garment)
@@ -149,13 +171,13 @@ class TripletFolder:
         )
 
     def report(self) -> None:
-        """Logs every problem and the counts."""
+        """Log every problem and the counts."""
         for problem in self.problems:
             log.warning("%s: left out: %s", problem.name, problem.reason)
         log.info("%s: %d triplets usable, %d left out", self.folder, len(self.triplets), len(self.problems))
 
     def origin(self) -> str:
-        """A digest of what decoding depends on: files (by name and size), captions, sizes, rate, length, box."""
+        """Digest of all inputs of decoding: files (by name and size), captions, sizes, rate, length, box."""
         parts = [
             (t.name, t.prompts, t.size, *(p.stat().st_size for p in (t.video, t.reference, t.garment)))
             for t in self.triplets
@@ -171,7 +193,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _captions(folder: Path) -> dict[str, tuple[str, str]]:
-    """(dynamic, static) by video; entries that lack one or are empty are left out. No file: no captions."""
+    """(dynamic, static) by video, without incomplete entries. Empty if there is no file of captions."""
     path = next((p for p in (folder / CAPTIONS, folder.resolve().parent / CAPTIONS) if p.is_file()), None)
     if path is None:
         return {}
@@ -214,10 +236,19 @@ def _video_shape(path: Path) -> Size:
 
 
 def read_clip(path: Path, size: Size, fps: float, frames: int) -> NDArray[np.uint8]:
-    """The first ``frames`` frames of a video at ``fps``, scaled and centre-cropped to ``size``: u8 [T, H, W, 3].
+    """Read the start of a video, resampled in time, scaled and centre-cropped.
+
+    Args:
+        path: of the video.
+        size: of the result, pixels.
+        fps: frames per second of the result.
+        frames: number of frames of the result.
+
+    Returns:
+        uint8 [frames, H, W, 3].
 
     Raises:
-        BadSampleError: damaged, too short, too slow, or turned by its metadata.
+        BadSampleError: the video is damaged, too short, too slow, without time stamps, or rotated by its metadata.
     """
     times: list[float] = []
     pictures: list[NDArray[np.uint8]] = []
@@ -244,12 +275,15 @@ def read_clip(path: Path, size: Size, fps: float, frames: int) -> NDArray[np.uin
 
 
 def resample(times: Sequence[float], fps: float, frames: int) -> list[int]:
-    """For each of ``frames`` moments 1 / ``fps`` s apart, the first at ``times[0]``, the index of the nearest frame.
+    """Resample in time: find the nearest frame for moments at a constant rate, the first at ``times[0]``.
 
     Args:
-        times: of the frames, in seconds, ascending. The last frame serves for half as long as the others on average.
+        times: of the frames, seconds, ascending.
         fps: moments per second.
-        frames: number of moments.
+        frames: number of moments. The last one may lie behind the last frame by half the mean distance of frames.
+
+    Returns:
+        Indices into ``times``, one per moment.
 
     Raises:
         BadSampleError: the video ends before the last moment.
@@ -268,9 +302,12 @@ def resample(times: Sequence[float], fps: float, frames: int) -> list[int]:
 
 @torch.no_grad()
 def encode_triplets(folder: TripletFolder, codec: Codec, device: torch.device) -> list[Latents]:
-    """Encodes a folder, one ``Latents`` per size that occurs, in the order of the buckets; logs the report.
+    """Encode a folder and log the report.
 
-    Unlike rendered clips they are not mirrored: lettering on clothes would be, too.
+    Unlike rendered clips, triplets are not mirrored, because that would mirror letters on clothes as well.
+
+    Returns:
+        One ``Latents`` per size that occurs, in the order of the buckets.
 
     Raises:
         ValueError: no sample is usable.
@@ -293,7 +330,9 @@ def encode_triplets(folder: TripletFolder, codec: Codec, device: torch.device) -
 
 
 def triplet_clips(folder: TripletFolder) -> Clips:
-    """Pixels of a folder of one bucket in memory, for the codec; labels are all 0 (background), so no part counts more.
+    """Read a folder with one bucket into memory, as pixels to train the codec.
+
+    All labels are 0 (background), so no part of the picture weighs more than another.
 
     Raises:
         ValueError: several buckets, or no usable sample.

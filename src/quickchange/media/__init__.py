@@ -1,1 +1,1 @@
-"""Pictures and videos: reading, framing, writing, marking."""
+"""Pictures and videos: reading, placing, writing and signing."""

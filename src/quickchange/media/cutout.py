@@ -1,8 +1,11 @@
-"""Taking a garment off its background with classical vision alone: nothing to download, a second on one CPU core.
+"""The cut-out of a garment from its background, by classical vision.
 
-A product shot on an even, light background is flooded from its border. Everything else (clothes on beds, floors, doors)
-goes through GrabCut from several seeds, each refined by a vote of colours; the mask that best separates colours along
-strong edges wins. Masks are found at reduced size and sharpened at full size by a guided filter.
+It needs no download, and takes about a second on one CPU core.
+
+On an even, light background the mask is a flood fill from the border. On any other (clothes on beds, floors, doors)
+GrabCut runs from several seeds, and a vote of colours refines each result. The mask with the best score is used: it
+separates colours well and its outline follows strong edges. Masks are computed at reduced size. A guided filter
+sharpens them at full size.
 """
 
 from __future__ import annotations
@@ -21,25 +24,26 @@ RGB = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-MAX_SIDE = 2048  # of the result; canvases are smaller
-WORK_SIDE = 224  # of GrabCut; its time grows faster than the pixels
-FLOOD_SIDE = 512
+MAX_SIDE = 2048  # greatest side of the result, px; canvases are smaller
+WORK_SIDE = 224  # greatest side for GrabCut, px; its time grows faster than the number of pixels
+FLOOD_SIDE = 512  # greatest side for the flood fill, px
 LEAST, MOST = 0.03, 0.97  # shares of the picture that a garment may cover
-PALETTE = 32  # colours told apart in votes and histograms
+PALETTE = 32  # number of colours in votes and histograms
 SURE_BG, MAYBE_BG, MAYBE_FG = cv2.GC_BGD, cv2.GC_PR_BGD, cv2.GC_PR_FGD
 
 
 def cut_out(rgb: RGB) -> tuple[RGB, Floats]:
-    """A garment photo -> (colours, alpha), both at most 2048 px a side (larger photos are made smaller).
+    """Cut a garment out of its photo.
 
-    Where alpha is between 0 and 1 the colours are the garment's own, without the background shining through. If no
-    garment of 3 to 97 % of the picture is found, the whole picture counts as the garment (alpha 1), with a warning.
+    Photos above 2048 px a side are reduced first. If no garment of 3 to 97 % of the picture is found, the function logs
+    a warning and takes the whole picture as the garment.
 
     Args:
         rgb: uint8 [H, W, 3].
 
     Returns:
-        uint8 [h, w, 3] and float32 [h, w] in 0..1.
+        Colours, uint8 [h, w, 3], and alpha, float32 [h, w] in 0..1. Where alpha is between 0 and 1, the colours are
+        those of the garment alone, without the background.
     """
     rgb = _shrink(rgb, MAX_SIDE)
     flooded = _flood(_shrink(rgb, FLOOD_SIDE))
@@ -69,7 +73,7 @@ def _disk(diameter: int) -> Any:
 
 
 def _gradient(image: Floats) -> Floats:
-    """Length of the colour gradient, per pixel step."""
+    """Length of the colour gradient, float32 [H, W], per pixel."""
     slopes = [cv2.Sobel(image, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1))]
     return np.asarray(np.sqrt(sum((slope**2).sum(2) for slope in slopes)), np.float32)
 
@@ -78,7 +82,7 @@ def _gradient(image: Floats) -> Floats:
 
 
 def _flood(rgb: RGB) -> Mask | None:
-    """Mask by flooding from the border, or None where the border is not of one light, greyish colour."""
+    """Mask by a flood fill from the border, or None unless the border has one light, greyish colour."""
     lab = np.asarray(cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32)
     height, width = lab.shape[:2]
     ring = _edge_distance(height, width) < 0.03
@@ -107,14 +111,14 @@ def _edge_distance(height: int, width: int) -> Floats:
 
 
 def _centre_distance(height: int, width: int) -> Floats:
-    """0 at the centre, 1 at the middle of every picture edge, more in the corners."""
+    """Distance from the centre: 0 there, 1 at the middle of every picture edge, more in the corners."""
     y, x = np.mgrid[:height, :width]
     return np.hypot((x + 0.5) * 2 / width - 1, (y + 0.5) * 2 / height - 1).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class _View:
-    """Shared measurements of one photo's candidates: colours, palette entry of every pixel, edge strength, places."""
+    """Measurements of one photo, per pixel: colour, palette entry, edge strength, distances to edge and centre."""
 
     lab: RGB
     palette: NDArray[np.int32]
@@ -127,7 +131,7 @@ class _View:
         height, width = rgb.shape[:2]
         lab = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB), np.uint8)
         smooth = np.asarray(cv2.cvtColor(cv2.bilateralFilter(rgb, 5, 25, 3), cv2.COLOR_RGB2LAB), np.float32)
-        cv2.setRNGSeed(0)  # OpenCV's own generator; the same photo must give the same garment
+        cv2.setRNGSeed(0)  # seeds OpenCV's generator: the same photo must give the same garment
         stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 12, 1.0)
         colours = min(PALETTE, height * width)
         _, labels, _ = cv2.kmeans(smooth.reshape(-1, 3), colours, None, stop, 1, cv2.KMEANS_PP_CENTERS)
@@ -178,10 +182,10 @@ def _grab(lab: RGB, seeds: Mask) -> Mask:
 
 
 def _vote(mask: Mask, view: _View, ring: NDArray[np.bool_]) -> Mask:
-    """New seeds: every colour belongs to the side that holds most of it.
+    """New seeds: every colour goes to the side that holds most of it.
 
-    This frees masks of background shut in between legs, and lets a garment reach into the border ring where it clearly
-    continues there.
+    This removes background that the mask encloses, for instance between legs. It also lets a garment extend into the
+    border ring where it clearly continues there.
     """
     inside, outside = view.count(mask), view.count(1 - mask)
     share = (inside / (inside + outside + 1e-9))[view.palette]
@@ -192,7 +196,7 @@ def _vote(mask: Mask, view: _View, ring: NDArray[np.bool_]) -> Mask:
 
 
 def _score(mask: Mask, view: _View) -> float:
-    """Score a mask: higher for own colours, strong edges all along, a short outline, a place in the middle.
+    """Score of a mask: higher for colours that the background lacks, strong edges, a short outline, a central place.
 
     The weights were set by eye on photos of clothes on beds, floors and doors.
     """
@@ -212,7 +216,7 @@ def _score(mask: Mask, view: _View) -> float:
 
 
 def _tidy(mask: Mask) -> Mask:
-    """Drops specks, long thin tails and side pieces; fills cracks, pinholes and prints, but no gap between limbs."""
+    """Remove specks, long thin parts and side pieces. Fill cracks, small holes and prints, but no gap between limbs."""
     unit = max(mask.shape) / 256
     brush, thick = (_disk(2 * round(radius * unit) + 1) for radius in (1.5, 3))
     mask = cv2.morphologyEx(cv2.morphologyEx(mask, cv2.MORPH_OPEN, brush), cv2.MORPH_CLOSE, brush)
@@ -237,7 +241,7 @@ def _tidy(mask: Mask) -> Mask:
 
 
 def _sharpen(mask: Mask, rgb: RGB) -> Floats:
-    """The small mask at full size, its outline drawn along the photo's edges (guided filter, He et al. 2010)."""
+    """Enlarge a mask to full size, with its outline on the photo's edges (guided filter, He et al. 2010)."""
     height, width = rgb.shape[:2]
     scale = max(height, width) / max(mask.shape)
     coarse = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1)
@@ -248,12 +252,13 @@ def _sharpen(mask: Mask, rgb: RGB) -> Floats:
     slope = (cv2.blur(guide * coarse, window) - mean_g * mean_m) / (cv2.blur(guide * guide, window) - mean_g**2 + 1e-3)
     offset = mean_m - slope * mean_g
     alpha = cv2.blur(slope, window) * guide + cv2.blur(offset, window)
-    # a narrow band, a little inside: the guided mask is soft over a whole window, and background is worse than a trim
+    # The guided mask is soft over a whole window. We narrow the soft band and move it a little inside: a rim of
+    # background is worse than a slightly trimmed garment.
     return np.asarray(np.clip((alpha - 0.5) * 2.5 + 0.3, 0, 1), np.float32)
 
 
 def _own_colours(rgb: RGB, alpha: Floats) -> RGB:
-    """Garment colours under a soft edge (blur fusion, Forte 2021, one round)."""
+    """Estimate the garment's colours where alpha is between 0 and 1 (blur fusion, Forte 2021, one round)."""
     window = (2 * max(3, round(0.01 * max(alpha.shape))) + 1,) * 2
     image, cover = rgb.astype(np.float32), alpha[..., None]
     inner = cv2.blur(image * cover, window) / (cv2.blur(alpha, window)[..., None] + 1e-4)

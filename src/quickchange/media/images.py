@@ -1,6 +1,6 @@
-"""Pictures that users hand in: reading them safely, and framing them as the model knows references and garments.
+"""Pictures from users: safe reading, and placing them as models expect references and garments.
 
-Arrays are uint8 RGB [H, W, 3]. Taking a garment off its background is ``cut_out`` (cutout.py).
+Arrays are uint8 RGB [H, W, 3]. ``cut_out`` (cutout.py) removes the background of a garment.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ Source = str | PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 MIN_SIDE, MAX_SIDE = 16, 8192
 MAX_PIXELS = 64_000_000
 
-# Only formats whose decoders take no detours (no PostScript, no fonts, no outside programs).
+# Only formats whose decoders use no PostScript, no fonts and no external programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 READABLE = "JPEG, PNG, WebP, BMP, TIFF or AVIF"
 
 
 @dataclass(frozen=True)
 class PlacedGarment:
-    """A garment on its white canvas, where a model expects garments: nothing more is cut or moved.
+    """A garment on its white canvas, in the place where the model expects it. Nothing cuts or moves it again.
 
     Attributes:
         rgb: uint8 [H, W, 3], at the stream's size.
@@ -55,14 +55,14 @@ class PlacedGarment:
 
 
 def load_image(source: Source) -> RGB:
-    """Any still picture as RGB, upright (EXIF orientation applied), transparency laid on white.
+    """Load a still picture as RGB, with EXIF orientation applied and transparent parts on white.
 
     Args:
         source: a path, the bytes of an image file, a PIL image, or a uint8 array [H, W], [H, W, 3] or [H, W, 4].
 
     Raises:
-        InputError: no such file, not an image, animated, or a size outside 16..8192 px a side and 64 megapixels;
-            sizes are checked before anything is decoded.
+        InputError: no such file, not an image, animated, or a size outside 16..8192 px a side and 64 megapixels. The
+            size is checked before the pixels are decoded.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -102,7 +102,7 @@ def _from_array(array: NDArray[np.uint8]) -> RGB:
 
 def _to_rgb(image: Image.Image, name: str) -> RGB:
     _check_size(*image.size, name)
-    # MPO: a phone's .jpg with a second picture (depth, gain map) behind the first
+    # MPO: a phone's .jpg in which a second picture (depth, gain map) follows the first
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         raise InputError(f"{name}: has {getattr(image, 'n_frames', 1)} frames; expected a still picture")
     if image.mode == "F":
@@ -123,10 +123,10 @@ def _resize(image: NDArray[np.float32], width: int, height: int) -> NDArray[np.f
 
 
 def fit_garment(rgb: RGB, alpha: Alpha, width: int, height: int, box: Box = (0.05, 0.05, 0.95, 0.95)) -> RGB:
-    """The garment on a white canvas: aspect kept, never cropped, as large as the target box takes, centred in it.
+    """Place a garment on a white canvas: uncropped, with its aspect ratio, as large as the box allows, centred in it.
 
     Args:
-        rgb: [H, W, 3], best with background colours removed from soft edges as ``cut_out`` returns it.
+        rgb: [H, W, 3], preferably from ``cut_out``, so that soft edges hold no background colour.
         alpha: [H, W] in 0..1.
         width: of the canvas, px.
         height: of the canvas, px.
@@ -152,7 +152,7 @@ def fit_garment(rgb: RGB, alpha: Alpha, width: int, height: int, box: Box = (0.0
     tall, wide = cover.shape[:2]
     scale = min((x1 - x0) * width / wide, (y1 - y0) * height / tall)
     w, h = max(1, int(wide * scale)), max(1, int(tall * scale))
-    # colours are weighted with their cover, or the hidden background would bleed into the edge
+    # Colours are weighted with alpha: otherwise the hidden background would mix into the edge.
     premultiplied = _resize(np.concatenate([rgb[part] * cover, cover], 2).astype(np.float32), w, h)
     left = min(round((x0 + x1) / 2 * width - w / 2), width - w)
     top = min(round((y0 + y1) / 2 * height - h / 2), height - h)
@@ -165,17 +165,17 @@ def fit_garment(rgb: RGB, alpha: Alpha, width: int, height: int, box: Box = (0.0
 def garment_canvas(
     source: Source | PlacedGarment, width: int, height: int, box: Box = (0.05, 0.05, 0.95, 0.95), *, cutout: bool = True
 ) -> PlacedGarment:
-    """Load a garment, remove its background, place it: the one entrance for pictures of clothes.
+    """Load a garment, remove its background and place it. Every picture of a garment enters here.
 
     Args:
-        source: as ``load_image`` takes it; a ``PlacedGarment`` of the canvas's size comes back as it is.
+        source: see ``load_image``; a ``PlacedGarment`` of the canvas's size is returned unchanged.
         width: of the canvas, px.
         height: of the canvas, px.
         box: target (x0, y0, x1, y1) in fractions of the canvas.
-        cutout: remove the background first; without it the whole picture is the garment.
+        cutout: remove the background first; if False, the whole picture is the garment.
 
     Raises:
-        InputError: an image that cannot be used, or a placed garment of another size.
+        InputError: the image cannot be used, or the placed garment has another size.
     """
     if isinstance(source, PlacedGarment):
         if source.rgb.shape[:2] != (height, width):
@@ -188,7 +188,7 @@ def garment_canvas(
 
 
 def fit_reference(rgb: RGB, width: int, height: int) -> RGB:
-    """A reference resized to cover the canvas, then cropped around the centre: uint8 [height, width, 3]."""
+    """Resize a reference to cover the canvas and crop it around the centre: uint8 [height, width, 3]."""
     tall, wide = rgb.shape[:2]
     scale = max(width / wide, height / tall)
     w, h = max(width, round(wide * scale)), max(height, round(tall * scale))

@@ -1,6 +1,6 @@
-"""Pixels between the two ranges in use: bytes 0..255 on screens and in files, floats -1..1 in networks.
+"""Conversion of pixels between bytes 0..255 (screens, files) and floats -1..1 (networks).
 
-Element by element; layouts (channels first or last) are the caller's.
+It works element by element and keeps the order of dimensions.
 """
 
 from __future__ import annotations
@@ -15,5 +15,5 @@ def to_unit(pixels: Tensor) -> Tensor:
 
 
 def to_uint8(x: Tensor) -> Tensor:
-    """Round floats in [-1, 1] to uint8 0..255; what lies outside is clipped. Any shape, same device."""
+    """Round floats in [-1, 1] to uint8 0..255; values outside are clipped. Any shape, same device."""
     return ((x.float() + 1) * 127.5).round_().clamp_(0, 255).to(torch.uint8)

@@ -1,7 +1,7 @@
-"""Signing what was generated with C2PA content credentials, through the library ``c2pa`` (the extra of that name).
+"""C2PA content credentials for generated files, through the library ``c2pa`` (the extra of that name).
 
-The signature says who vouches for it that the file was made by a generative model; so the certificate is the
-operator's. No time stamp is asked for: signing needs no network.
+With the signature the operator attests that a generative model made the file. So the certificate is the operator's.
+The signature has no time stamp, so signing needs no network.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from quickchange.errors import InputError
 from quickchange.files import atomic_path
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-SETTINGS = {"builder": {"thumbnail": {"enabled": False}}}  # one would add some 100 KB to a picture that is small itself
+SETTINGS = {"builder": {"thumbnail": {"enabled": False}}}  # a thumbnail would add about 100 KB to a small picture
 
 
 def sign_file(path: Path, mime: str, certificate: Path, key: Path) -> None:
-    """Signs ``path`` in place, whole or not at all.
+    """Sign a file in place; after an error it is unchanged.
 
     Args:
         path: a generated file.
         mime: its type, ``video/mp4`` or ``image/png``.
-        certificate: PEM, the signer's certificate first, then its issuers.
-        key: PEM, its private key, PKCS 8, P-256.
+        certificate: a PEM file, the signer's certificate first, then its issuers.
+        key: a PEM file, the private key of that certificate, PKCS 8, P-256.
 
     Raises:
-        InputError: certificate or key cannot be used.
+        InputError: the certificate or the key cannot be used.
         ModuleNotFoundError: ``c2pa`` is not installed.
     """
     import c2pa
@@ -58,7 +58,7 @@ def sign_file(path: Path, mime: str, certificate: Path, key: Path) -> None:
 
 
 def check_signer(certificate: Path, key: Path) -> None:
-    """Signs something small, to learn now rather than later whether that works. Errors as ``sign_file``."""
+    """Sign a test picture, so that an unusable certificate or key is found early. Errors as ``sign_file``."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "test.png"
         Image.new("RGB", (16, 16)).save(path)

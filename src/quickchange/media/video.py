@@ -1,6 +1,6 @@
-"""Writing what was generated: MP4 streams, contact sheets and PNG, each whole or not at all.
+"""Writers of generated frames: MP4, contact sheets and PNG.
 
-Knows nothing of models or sessions: frames come in as uint8 arrays, RGB, values 0..255.
+A file appears only when it is complete. This module does not know models or sessions: frames are uint8 RGB arrays.
 """
 
 from __future__ import annotations
@@ -31,19 +31,21 @@ Item = TypeVar("Item")
 
 
 class Mp4Writer:
-    """Streams frames into an MP4 that plays everywhere: H.264, yuv420p, BT.709, index at the front.
+    """Writer of an MP4 that plays everywhere: H.264, yuv420p, BT.709, index at the front.
 
-    A context manager. The file appears at ``path`` when the block ends well; after an error nothing is left.
-    Sizes are made even, as yuv420p needs, by repeating the last column or row.
+    A context manager. The file appears at ``path`` when the block ends without an error, else no file is left.
+    The last column or row is repeated where a size is odd, because yuv420p needs even sizes.
 
     Args:
         path: the file to write; its folder must exist.
-        width, height: size of the frames handed to ``write``, pixels.
+        width: of the frames given to ``write``, pixels.
+        height: of the frames given to ``write``, pixels.
         fps: frames per second, > 0.
         scale: whole factor, >= 1, by which frames are enlarged (bicubic) before encoding.
 
     Raises:
-        ValueError: on a size, rate or scale out of range.
+        ValueError: a size, rate or scale out of range.
+        RuntimeError: at the end of the block, if no frame was written.
     """
 
     def __init__(self, path: Path, width: int, height: int, fps: float, *, scale: int = 1) -> None:
@@ -67,7 +69,7 @@ class Mp4Writer:
             )
             self._container.metadata["comment"] = SYNTHETIC_NOTE
             rate = Fraction(self.fps).limit_denominator(1001)
-            # One step finer than x264's default: small frames, enlarged, show every artefact.
+            # A lower crf than x264's default: artefacts are easy to see in small frames that were enlarged.
             stream = self._container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
             stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
             tag_colours(stream.codec_context)
@@ -79,7 +81,7 @@ class Mp4Writer:
         """Encode ``frames``, uint8 ``[T, height, width, 3]``.
 
         Raises:
-            ValueError: where shape or dtype is another.
+            ValueError: another shape or dtype.
         """
         if frames.dtype != np.uint8 or frames.shape[1:] != (self.source_height, self.source_width, 3):
             raise ValueError(
@@ -105,12 +107,18 @@ class Mp4Writer:
 
 
 class YuvConverter:
-    """RGB frames to pictures that video encoders take: enlarged, made even, yuv420p, BT.709 of limited range.
+    """Converter of RGB frames for video encoders: enlarged, yuv420p, BT.709 of limited range.
 
-    Keep one: setting a conversion up costs more than converting a small frame.
+    Use one converter for a whole video: setting it up costs more than converting a small frame.
+
+    Args:
+        width: of the frames, pixels.
+        height: of the frames, pixels.
+        scale: whole factor, >= 1, by which frames are enlarged (bicubic).
 
     Attributes:
-        width, height: of the pictures, px. Even, as yuv420p needs, by repeating the last column or row.
+        width: of the result, pixels. Even: yuv420p needs it, so the last column is repeated if necessary.
+        height: of the result, pixels. Even, likewise.
     """
 
     def __init__(self, width: int, height: int, scale: int = 1) -> None:
@@ -119,7 +127,7 @@ class YuvConverter:
         self._reformatter = VideoReformatter()
 
     def __call__(self, image: Frame) -> av.VideoFrame:
-        """``image`` uint8 [height, width, 3] of the source's size."""
+        """Convert one frame, uint8 [height, width, 3] of the size given at the start."""
         enlarged = enlarge(image, self._scale)
         height, width = enlarged.shape[:2]
         if (height, width) != (self.height, self.width):
@@ -134,9 +142,9 @@ class YuvConverter:
 
 
 def tag_colours(context: Any) -> None:
-    """Says in an encoder's stream what ``YuvConverter`` makes.
+    """Tag an encoder's stream with the colour space of ``YuvConverter``.
 
-    Untagged, players guess BT.601 or BT.709 by size, and the colour of the clothes shifts.
+    Without tags, players guess BT.601 or BT.709 from the size, and the colours of the clothes shift.
     """
     context.color_range, context.colorspace = ColorRange.MPEG, Colorspace.ITU709
     context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
@@ -147,7 +155,7 @@ def _even(size: int) -> int:
 
 
 def enlarge(image: Frame, scale: int) -> Frame:
-    """``image`` uint8 ``[H, W, 3]``, ``scale`` times as large, bicubic."""
+    """Enlarge an image, uint8 ``[H, W, 3]``, by the whole factor ``scale``, bicubic."""
     if scale == 1:
         return image
     return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
@@ -160,9 +168,12 @@ def default_scale(height: int, wanted: int = 512) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class SheetRow:
-    """One row of a contact sheet: a garment, then frames in which it was asked for.
+    """One row of a contact sheet: a garment, then the frames generated while it was asked for.
 
-    ``frames`` are pairs of (uint8 ``[H, W, 3]``, label); ``title`` may have several lines.
+    Attributes:
+        garment: picture at the left.
+        title: text below it; may have several lines.
+        frames: pairs of (uint8 ``[H, W, 3]``, label).
     """
 
     garment: Image.Image
@@ -171,12 +182,17 @@ class SheetRow:
 
 
 def contact_sheet(rows: Sequence[SheetRow], *, cell_height: int = 256, columns: int = 8) -> Image.Image:
-    """Draw ``rows`` under each other: garment and title at the left, at most ``columns`` frames with their labels.
+    """Draw rows below each other: garment and title at the left, then frames with their labels.
 
-    A row with more frames than columns shows an even choice of them, its first and last included.
+    A row with more frames than ``columns`` shows some of them, evenly spaced, the first and the last included.
+
+    Args:
+        rows: at least one.
+        cell_height: height of a frame on the sheet, pixels.
+        columns: greatest number of frames in a row.
 
     Raises:
-        ValueError: without a row, or where a row has no frame.
+        ValueError: no row, or a row without frames.
     """
     if not rows or not all(row.frames for row in rows):
         raise ValueError("a contact sheet needs at least one row, and every row at least one frame")
@@ -206,14 +222,14 @@ def contact_sheet(rows: Sequence[SheetRow], *, cell_height: int = 256, columns: 
 
 
 def even_choice(items: Sequence[Item], count: int) -> list[Item]:
-    """At most ``count`` of ``items``, evenly spaced, the first and (for ``count`` > 1) the last included."""
+    """Choose at most ``count`` items, evenly spaced, with the first and (if ``count`` > 1) the last."""
     if len(items) <= count:
         return list(items)
     return [items[round(index * (len(items) - 1) / max(1, count - 1))] for index in range(count)]
 
 
 def save_png_atomic(image: Image.Image, path: Path) -> None:
-    """Write ``image`` as PNG, whole or not at all, with the note that it is synthetic in its metadata."""
+    """Write a PNG, complete or not at all. Its metadata say that it is synthetic."""
     info = PngInfo()
     info.add_text("Comment", SYNTHETIC_NOTE)
     with atomic_path(path) as temporary:

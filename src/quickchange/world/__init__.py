@@ -1,8 +1,10 @@
 """The generated world of clothed people: exact triplets (reference, garment, video) for training and evaluation.
 
-Knows nothing of networks and never imports torch. `sample_spec` decides everything that a picture shows, `Renderer` and
-`render_clip` turn a spec into frames, masks and keypoints, `render_shards` writes data sets, `read_shard` reads them.
-Lengths are decimetres (the unit of the body data), y points up, z towards the camera, the person's left is +x.
+The room does not know networks and never imports torch. `sample_spec` draws everything that a picture shows. `Renderer`
+and `render_clip` turn a spec into frames, id maps and keypoints. `render_shards` writes data sets, `read_shard` reads
+them.
+
+Lengths are decimetres, the unit of the body data. The y axis points up, z towards the camera, +x to the person's left.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Loads the packaged body data (CC0, see assets/NOTICE). Nothing else is read at run time and nothing is downloaded."""
+"""The packaged body data (CC0, see assets/NOTICE).
+
+This is the only file that the room reads at run time. Nothing is downloaded.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,27 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class BodyAssets:
-    """The neutral body and everything that deforms it.
+    """The neutral body, its shape targets and its rig.
 
-    The first V rows of `vertices` and `targets` are mesh vertices; after them come one anchor per bone (its head) and
-    one per named joint, so that shape targets move joints along with the mesh.
+    The first V points of `vertices` and `targets` are mesh vertices. A anchors follow: one per bone (its head), then
+    one per named joint. Shape targets therefore move joints along with the mesh.
 
     Attributes:
         vertices: f32[V+A,3], decimetres.
-        targets: i16[K,3,V+A], offsets in units of `step` decimetres.
-        uv: f32[T,2] texture coordinates of the body; `body_uv` i64[F,3] indexes them per triangle corner.
-        faces: group name -> triangles i64[F,3] (body, tights, skirt, eyes).
-        bones: bone names, parents before children; `parents` holds parent indices, -1 for the root.
-        bone_index, bone_weight: f32[V,4], the four strongest bones of a vertex and their weights (sum 1).
-        arm_weight, head_weight: f32[V], total weight of all arm bones / of head and upper neck.
+        targets: i16[K,3,V+A], offsets in units of `step`.
+        target_index: name of a shape target -> its index in `targets`.
+        step: decimetres per unit of `targets`.
+        mesh_vertices: V, the number of mesh vertices.
+        uv: f32[T,2], texture coordinates of the body, 0..1.
+        body_uv: i64[F,3], index into `uv` for every corner of every body triangle.
+        faces: group name (body, tights, skirt, eyes) -> triangles i64[F,3].
+        bones: bone names, parents before children.
+        parents: index of every bone's parent, -1 for the root.
+        joints: names of the joints.
+        bone_index: f32[V,4], indices of the four strongest bones of a vertex.
+        bone_weight: f32[V,4], their weights, sum 1.
+        arm_weight: f32[V], total weight of all arm bones, 0..1.
+        head_weight: f32[V], total weight of head and upper neck, 0..1.
         masks: u8[256,256,3], body texture masks for lips, eyelids and face; row 0 is the texture's top.
     """
 
@@ -50,19 +61,19 @@ class BodyAssets:
     masks: NDArray[np.uint8]
 
     def bone(self, name: str) -> int:
-        """Index of a bone by name; raises ValueError when there is none."""
+        """Index of a bone by name; ValueError if there is none."""
         return self.bones.index(name)
 
 
 def triangles(quads: NDArray[Any]) -> Ints:
-    """Quads [Q,4] -> triangles i64[2Q,3]."""
+    """Split quads [Q,4] into triangles i64[2Q,3]."""
     wide = quads.astype(np.int64)
     return np.concatenate([wide[:, [0, 1, 2]], wide[:, [0, 2, 3]]])
 
 
 @lru_cache(maxsize=1)
 def load_assets() -> BodyAssets:
-    """The packaged body, loaded once per process."""
+    """Load the packaged body; later calls return the same object."""
     resource = resources.files("quickchange.world") / "assets" / "body.npz"
     with resources.as_file(resource) as path, np.load(path, allow_pickle=False) as data:
         arrays = {name: data[name] for name in data.files}

@@ -1,4 +1,4 @@
-"""A person's body: mixes shape targets and derives the rest-pose coordinates that garments are cut in."""
+"""A person's body: the mix of shape targets, and the rest-pose coordinates in which garments are cut."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from quickchange.world.geometry import vertex_normals
 from quickchange.world.spec import PersonSpec
 
 RACES = ("african", "asian", "caucasian")
-CROTCH_DROP = 0.35  # decimetres from the hip joints down to where the legs part
+CROTCH_DROP = 0.35  # decimetres from the hip joints down to the crotch
 
 
 def _levels(dial: float) -> dict[str, float]:
-    """A 0..1 dial as weights of the three modelled levels."""
+    """Weights of the three modelled levels for a dial in 0..1."""
     return {"min": max(0.0, 1 - 2 * dial), "average": 1 - abs(2 * dial - 1), "max": max(0.0, 2 * dial - 1)}
 
 
 def target_weights(person: PersonSpec) -> Iterator[tuple[str, float]]:
-    """Names and weights of the shape targets that make up `person` (products of dials, as in MakeHuman)."""
+    """Names and weights of the shape targets of `person`: products of dials, as in MakeHuman."""
     end = "max" if person.height > 0.5 else "min"
     stretch = abs(2 * person.height - 1)
     for sex, sex_weight in (("female", 1 - person.gender), ("male", person.gender)):
@@ -46,11 +46,17 @@ class Body:
     """A person's rest-pose mesh.
 
     Attributes:
-        vertices, normals: f32[V,3] of all mesh parts. heads: f32[bones,3], the bones' pivots.
-        joints: named joint -> f32[3].
+        vertices: f32[V,3] of all mesh parts, decimetres.
+        normals: f32[V,3], unit length.
+        heads: f32[bones,3], pivots of the bones.
+        joints: name of a joint -> f32[3].
         parameters: f32[V,4], the garment coordinates of `garment_parameters`.
-        floor, top: heights of the soles and of the crown (without hair).
-        hip, neck, ankle: heights of these joints; shoulder: half the distance between the shoulder joints.
+        floor: y of the soles, decimetres.
+        top: y of the crown, without hair.
+        hip: y of the hip joints.
+        neck: y of the neck joint.
+        ankle: y of the ankle joints.
+        shoulder: half the distance between the shoulder joints.
     """
 
     def __init__(self, person: PersonSpec) -> None:
@@ -77,25 +83,30 @@ class Body:
 
     @property
     def height(self) -> float:
-        """Metres from the floor to the top of the head."""
+        """Decimetres from the floor to the crown, without hair."""
         return self.top - self.floor
 
     @property
     def arm(self) -> float:
-        """Length of an arm from shoulder to wrist."""
+        """Length of an arm from shoulder to wrist, decimetres."""
         shoulder, elbow, hand = (self.joints[f"l-{name}"] for name in ("shoulder", "elbow", "hand"))
         return float(np.linalg.norm(elbow - shoulder) + np.linalg.norm(hand - elbow))
 
     @property
     def leg(self) -> float:
-        """Height of the hip joints over the ankles."""
+        """Height of the hip joints above the ankles, decimetres."""
         return self.hip - self.ankle
 
     def garment_parameters(self, vertices: Floats) -> Floats:
-        """Rest-pose coordinates f32[V,4] of every mesh vertex, moved to `vertices` f32[V,3].
+        """Rest-pose coordinates of every mesh vertex, as garments are cut in them.
 
-        0: along the arm, 0 shoulder .. 1 wrist (0 on the torso); 1: height, 0 hip joints .. 1 neck joint;
-        2: sideways in shoulder half widths; 3: along the leg, 0 crotch .. 1 ankle (-1 on the arms).
+        Args:
+            vertices: f32[V,3], positions of the mesh vertices in the rest pose.
+
+        Returns:
+            f32[V,4]. Column 0: along the arm, 0 shoulder .. 1 wrist, 0 on the torso. Column 1: height, 0 hip joints ..
+            1 neck joint. Column 2: sideways, in shoulder half widths. Column 3: along the leg, 0 crotch .. 1 ankle, -1
+            on the arms.
         """
         arm_weight = self.assets.arm_weight
         shoulder, elbow, hand = (self.joints[f"l-{name}"] for name in ("shoulder", "elbow", "hand"))

@@ -1,4 +1,4 @@
-"""Where the camera stands, so that a framing shows the same part of every body at every picture shape."""
+"""Cameras: a framing shows the same part of every body, whatever the picture's aspect ratio."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from quickchange.world.geometry import look_at, orthographic, perspective
 from quickchange.world.spec import CameraSpec
 
 FIELD_OF_VIEW = np.radians(20)
-HEADROOM = 0.065  # of the visible height, above the hair
+HEADROOM = 0.065  # share of the visible height that stays free above the hair
 HAIR = 0.15  # decimetres that hair adds to the crown
-# Visible height and the least visible width, in heights from the hip joints to the crown.
+# Visible height and least visible width; the unit is the height from the hip joints to the crown with hair.
 BUST, BUST_WIDTH = 1.34, 0.74
-ROOM = 1.08  # around wide poses: for perspective, zoom and shift
+ROOM = 1.08  # factor around wide poses, for perspective, zoom and shift
 PRODUCT_LEAST = 0.3  # least height of a product shot's window, in body heights
 
 
@@ -30,17 +30,27 @@ class View:
 
 @dataclass(frozen=True)
 class Window:
-    """What is seen in the plane of the body: its centre's height and its height, in decimetres."""
+    """The visible part of the plane of the body, z = 0.
+
+    Attributes:
+        centre: y of its centre, decimetres.
+        height: its height, decimetres.
+    """
 
     centre: float
     height: float
 
 
 def window(body: Body, framing: str, aspect: float, reach: tuple[float, float] = (0.0, 0.0)) -> Window:
-    """The part of the plane z = 0 that `framing` shows at `aspect` (width / height).
+    """The part of the plane z = 0 that a framing shows.
 
-    All framings but the tight "bust" widen until hands that get `reach` arm lengths away from the shoulders, outwards
-    and up, stay in the picture.
+    Every framing except "bust" widens until the hands stay in the picture.
+
+    Args:
+        body: the person.
+        framing: "bust", "upper", "knee" or "full".
+        aspect: width / height of the picture.
+        reach: greatest distance of the hands from the shoulders, outwards and up, in arm lengths.
     """
     if framing == "bust":
         span = body.top + HAIR - body.hip
@@ -58,7 +68,7 @@ def window(body: Body, framing: str, aspect: float, reach: tuple[float, float] =
 
 
 def clip_view(body: Body, camera: CameraSpec, reach: tuple[float, float], aspect: float, seconds: float) -> View:
-    """The perspective camera of a clip whose hands get `reach` (see `window`) away from the shoulders."""
+    """The perspective camera of a clip, `seconds` after its first frame. `reach`: see `window`."""
     seen = window(body, camera.framing, aspect, reach)
     height = seen.height / camera.zoom
     target = np.array([camera.shift[0] * height, seen.centre + camera.shift[1] * height, 0.0])
@@ -70,14 +80,24 @@ def clip_view(body: Body, camera: CameraSpec, reach: tuple[float, float], aspect
 
 
 def product_view(seen: Window, aspect: float) -> View:
-    """The straight-on orthographic camera of product shots."""
+    """The orthographic camera of product shots, straight from the front."""
     half = seen.height / 2
     target, eye = np.array([0, seen.centre, 0.0]), np.array([0, seen.centre, 40.0])
     return View(orthographic(half * aspect, half, 1, 100) @ look_at(eye, target), eye.astype(np.float32))
 
 
 def product_window(body: Body, framing: str, aspect: float, points: Floats, margin: float) -> Window:
-    """The clip's own window for busts, else one that the garment at `points` f32[n,3] fills; never cropping it."""
+    """The window of a product shot; it never crops the garment.
+
+    A bust has the clip's own window. Every other framing has a window that the garment fills.
+
+    Args:
+        body: the person.
+        framing: of the clip.
+        aspect: width / height of the picture.
+        points: f32[n,3], vertices of the garment.
+        margin: least space around the garment, as a share of the height; twice that outside busts.
+    """
     if framing == "bust":
         return fit(window(body, framing, aspect), points, aspect, margin)
     low, high = float(points[:, 1].min()), float(points[:, 1].max())
@@ -85,7 +105,14 @@ def product_window(body: Body, framing: str, aspect: float, points: Floats, marg
 
 
 def fit(seen: Window, points: Floats, aspect: float, margin: float) -> Window:
-    """`seen`, zoomed out about the points' middle just enough that points f32[n,3] keep `margin` (of the height)."""
+    """Enlarge and move a window as little as needed until points have a margin around them.
+
+    Args:
+        seen: the window to start from.
+        points: f32[n,3].
+        aspect: width / height of the picture.
+        margin: share of the window's height that stays free on every side.
+    """
     low, high = points.min(0), points.max(0)
     room = 1 - 2 * margin
     half_width = float(np.abs(points[:, 0]).max())

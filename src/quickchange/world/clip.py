@@ -1,4 +1,4 @@
-"""Renders clips: the triplet of reference, product shot and video, with labels, keypoints and prompt."""
+"""Clips: the triplet of reference, product shot and video, with labels, keypoints and prompt."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from quickchange.world.people import describe_person
 from quickchange.world.render import Model, Outfit, Picture, Renderer
 from quickchange.world.spec import ClipSpec, GarmentSpec
 
-PRODUCT_SPREAD = np.radians(27)  # of the sleeves from vertical in product shots
-PRODUCT_MARGIN = 0.025  # of the height, kept white around product shots
+PRODUCT_SPREAD = np.radians(27)  # angle of the sleeves from vertical in product shots, radians
+PRODUCT_MARGIN = 0.025  # share of the height that stays white around product shots
 LAG_SECONDS = 0.14  # time constant with which skirts follow the body
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """`dynamic` says what the person does, `static` who and where; neither mentions garments."""
+    """The words for a clip; they never mention garments.
+
+    Attributes:
+        dynamic: the action of the person.
+        static: the person and the place.
+    """
 
     dynamic: str
     static: str
@@ -34,9 +39,18 @@ class Clip:
     """One rendered clip; T frames of H x W pixels.
 
     Attributes:
-        frames u8[T,H,W,3], ids u8[T,H,W] (`Label`), reference u8[H,W,3], reference_ids u8[H,W], garment u8[H,W,3]
-        (product shot), keypoints f32[T,17,3] (x, y in pixels, visibility 0..2).
-        frames_b, ids_b, garment_b: the same motion in garment_b, when rendered.
+        spec: the data that decides the pictures.
+        fps: frames per second.
+        prompt: the words.
+        frames: u8[T,H,W,3].
+        ids: u8[T,H,W], a `Label` per pixel.
+        reference: u8[H,W,3].
+        reference_ids: u8[H,W], its labels.
+        garment: u8[H,W,3], the product shot.
+        keypoints: f32[T,17,3]: x and y in pixels, visibility 0..2.
+        frames_b: u8[T,H,W,3], the same motion in the spec's `garment_b`; None unless rendered.
+        ids_b: u8[T,H,W], labels of `frames_b`.
+        garment_b: u8[H,W,3], product shot of the spec's `garment_b`.
     """
 
     spec: ClipSpec
@@ -54,7 +68,7 @@ class Clip:
 
 
 def prompt_of(spec: ClipSpec) -> Prompt:
-    """The words for a clip."""
+    """The dynamic and the static text for a spec."""
     return Prompt(describe(spec.motion), f"{describe_person(spec.person)} in front of {spec.scene.name}.")
 
 
@@ -80,21 +94,21 @@ def _product(renderer: Renderer, model: Model, outfit: Outfit, spec: ClipSpec) -
 
 def render_clip(renderer: Renderer, spec: ClipSpec, frames: int = 33, fps: float = 24.0, switch_at: int | None = None,
                 both: bool = False) -> Clip:  # fmt: skip
-    """Renders a clip.
+    """Render a clip.
 
     Args:
-        renderer: decides the picture size.
-        spec: decides everything else.
+        renderer: gives the picture size.
+        spec: gives everything else.
         frames: number of frames, at least 1.
         fps: frames per second, above 0.
         switch_at: from this frame on the person wears `garment_b`.
-        both: also render the whole clip in `garment_b` (`frames_b`, `ids_b`, `garment_b`).
+        both: render the whole clip in `garment_b` as well, into `frames_b`, `ids_b` and `garment_b`.
 
     Returns:
-        The clip. Its reference is the first frame in `garment_reference`, everything else unchanged.
+        The clip. Its reference is the first frame with the garment `garment_reference` and no other change.
 
     Raises:
-        ValueError: if `frames`, `fps` or `switch_at` are out of range.
+        ValueError: `frames`, `fps` or `switch_at` is out of range.
     """
     if frames < 1 or fps <= 0 or (switch_at is not None and not 0 <= switch_at <= frames):
         raise ValueError(f"clip: need frames >= 1, fps > 0, 0 <= switch_at <= frames; got {frames}, {fps}, {switch_at}")

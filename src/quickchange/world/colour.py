@@ -1,4 +1,4 @@
-"""Colours: named palettes, conversions and the CIEDE2000 difference that keeps garments apart."""
+"""Colours: named palettes, conversions and the CIEDE2000 difference."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from quickchange.world.spec import Colour
 
-# Clear fabric colours, sRGB; spread so that most pairs differ plainly.
+# Clear fabric colours, sRGB. Most pairs differ plainly.
 FABRICS: dict[str, Colour] = {
     "white": (0.95, 0.95, 0.94), "black": (0.09, 0.09, 0.10), "grey": (0.55, 0.56, 0.58),
     "red": (0.80, 0.11, 0.13), "burgundy": (0.42, 0.07, 0.14), "orange": (0.94, 0.47, 0.10),
@@ -40,7 +40,7 @@ def to_linear(colour: Colour) -> Colour:
 
 
 def jitter(rng: np.random.Generator, colour: Colour, amount: float) -> Colour:
-    """A nearby colour within the displayable range."""
+    """Add normal noise of standard deviation `amount` to each channel; the result is within 0.02..0.98."""
     r, g, b = (float(x) for x in np.clip(np.array(colour) + rng.normal(size=3) * amount, 0.02, 0.98))
     return r, g, b
 
@@ -60,7 +60,7 @@ def difference(first: Colour, second: Colour) -> float:
 
 
 def lab_difference(first: tuple[float, float, float], second: tuple[float, float, float]) -> float:
-    """CIEDE2000 of two L*a*b* colours."""
+    """CIEDE2000 colour difference of two L*a*b* colours."""
     (l1, a1, b1), (l2, a2, b2) = first, second
     mean7 = ((math.hypot(a1, b1) + math.hypot(a2, b2)) / 2) ** 7
     g = 0.5 * (1 - math.sqrt(mean7 / (mean7 + 25.0**7)))

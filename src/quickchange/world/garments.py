@@ -1,8 +1,9 @@
 """Garments: cut parameters -> cover functions, meshes and shader inputs.
 
-A garment is a shell over the body's helper mesh. Where it ends is decided per pixel by a cover function of four
-rest-pose coordinates (`Body.garment_parameters`), positive inside the garment, in about decimetres from its edge. The
-same function removes the skin below, so that next to nothing can poke through. The shaders hold the same formulas.
+A garment is a shell over the body's helper mesh. A cover function of four rest-pose coordinates
+(`Body.garment_parameters`) decides per pixel whether the garment is there. Its value is roughly the distance from the
+garment's edge in decimetres, positive inside. The same function removes the skin below, so that almost no skin pokes
+through. The shaders hold the same formulas.
 """
 
 from __future__ import annotations
@@ -20,17 +21,21 @@ from quickchange.world.spec import Colour, GarmentSpec, Label
 NECK_FORMS = {"crew": 0.0, "scoop": 0.0, "v": 1.0}
 BACK_NECK_DEPTH = 0.07
 ONEPIECE_WAIST = 0.245
-TORSO_RADIUS, SLEEVE_RADIUS = 1.35, 0.55  # decimetres; fabric is wrapped around cylinders of about this size
+TORSO_RADIUS, SLEEVE_RADIUS = 1.35, 0.55  # decimetres, of the cylinders that fabric is wrapped around
 HIDE_MARGIN = 0.3  # skin this far inside a garment is never drawn; a little more than the shaders' own margin
 Vector4 = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Shader inputs of what a person wears above and below; the last value of u1, l0 and s0 switches it on.
+    """Shader inputs of the garments that a person wears. "on" is 1 where the garment exists, else 0.
 
-    u0: sleeve end, hem, neck half width, neck depth. u1: neck form, back neck depth, 0, on.
-    u2: armhole ellipse: centre sideways and up, radii (0: none). l0, s0: waist, leg end, joined to the upper part, on.
+    Attributes:
+        u0: upper garment: sleeve end, hem, neck half width, neck depth.
+        u1: upper garment: neck form, back neck depth, 0, on.
+        u2: armhole ellipse: centre sideways, centre up, radius sideways, radius up; radii 0 for none.
+        l0: trousers: waist, leg end, 0, on.
+        s0: skirt: waist, leg end, 1 if joined to the upper part, on.
     """
 
     u0: Vector4 = (0.0, 0.0, 0.0, 0.0)
@@ -41,7 +46,7 @@ class Cut:
 
     @classmethod
     def of(cls, garments: tuple[GarmentSpec, ...]) -> Cut:
-        """The cut of everything that is worn."""
+        """The cut of all garments together."""
         values: dict[str, Vector4] = {}
         for garment in garments:
             if garment.slot in ("upper", "onepiece"):
@@ -75,15 +80,15 @@ class Cut:
         return np.asarray(distance, np.float32)
 
     def lower(self, cut: Floats) -> Floats:
-        """Where trousers cover: positive inside, per vertex."""
+        """Cover f32[n] of trousers at coordinates f32[n,4], positive inside."""
         return np.asarray(np.minimum((self.l0[0] - cut[:, 1]) * 5, (self.l0[1] - cut[:, 3]) * 8), np.float32)
 
     def skirt(self, cut: Floats) -> Floats:
-        """Where a skirt covers: positive inside, per vertex."""
+        """Cover f32[n] of a skirt at coordinates f32[n,4], positive inside."""
         return np.asarray(np.minimum((self.s0[0] - cut[:, 1]) * 5, (self.s0[1] - cut[:, 3]) * 8), np.float32)
 
     def hides(self, body: Body) -> np.ndarray:
-        """bool[V]: body vertices that are certainly below a garment or a shoe."""
+        """Mask bool[V] of the body vertices that are certainly below a garment or a shoe."""
         hidden = body.parameters[:, 3] > 0.985
         if self.u1[3]:
             hidden |= self.upper(body.parameters, body.normals) > HIDE_MARGIN
@@ -96,7 +101,15 @@ class Cut:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A drawable piece of a garment; `surface` names its shader."""
+    """A drawable piece of a garment.
+
+    Attributes:
+        surface: name of its shader, a key of `shaders.SURFACES`.
+        label: its value in id maps.
+        mesh: its vertices and triangles.
+        garment: the garment it belongs to; None for shoes.
+        colour: linear colour of shoes.
+    """
 
     surface: str
     label: Label
@@ -108,7 +121,7 @@ class Part:
 def _shell(body: Body, distance: Floats, rounds: int) -> tuple[Floats, Floats]:
     faces, smooth = body.assets.faces["tights"], smoother("tights")
     base = smooth(body.vertices, 3, 0.4)
-    # Cloth spans the chest instead of following it.
+    # Cloth hangs straight across the chest and does not follow its form.
     height, front = body.parameters[:, 1], body.normals[:, 2]
     chest = smoothstep(0.35, 0.5, height) * smoothstep(0.9, 0.8, height) * smoothstep(0.0, 0.4, front)
     chest = (chest * smoothstep(0.1, 0.02, body.parameters[:, 0]))[:, None].astype(np.float32)
@@ -121,12 +134,12 @@ def upper_part(body: Body, garment: GarmentSpec) -> Part:
     """The bodice and sleeves of an upper or one-piece garment."""
     cut, faces = Cut.of((garment,)), body.assets.faces["tights"]
     arm, height = body.parameters[:, 0], body.parameters[:, 1]
-    collar = 0.07 * smoothstep(0.85, 1.0, height) * (arm < 0.05)  # lies close to the neck
+    collar = 0.07 * smoothstep(0.85, 1.0, height) * (arm < 0.05)  # a collar lies close to the neck
     distance = (0.12 - collar + garment.loose * np.clip((0.75 - height) / 0.5, 0, 1) * (arm < 0.05)
                 + garment.loose * 0.75 * np.clip(arm * 2, 0, 1))  # fmt: skip
     vertices, normals = _shell(body, distance, 4 if garment.loose > 0.2 else 3)
     coordinates = body.garment_parameters(vertices)
-    coordinates[:, :1] = smoother("tights")(coordinates[:, :1], 3)  # evens out the line where the sleeve begins
+    coordinates[:, :1] = smoother("tights")(coordinates[:, :1], 3)  # smooths the line at which the sleeve begins
     inside = cut.upper(coordinates, normals) > -0.06
     keep = (body.parameters[faces, 3] < 0.35).all(1) & inside[faces].any(1)
     return Part("upper", Label.UPPER, pack(faces[keep], vertices, normals, coordinates), garment)
@@ -166,7 +179,7 @@ def skirt_part(body: Body, garment: GarmentSpec) -> Part:
 
 
 def _joined(body: Body, skirt: Floats, bodice: Floats) -> Floats:
-    """Skirt vertices f32[V,3] drawn onto the bodice f32[n,3] around the waist, so that both form one surface there."""
+    """Skirt vertices f32[V,3], moved onto the bodice f32[n,3] around the waist, so that both form one surface."""
     torso = body.neck - body.hip
     waist, middle = body.hip + ONEPIECE_WAIST * torso, np.array([0.0, body.joints["spine-3"][2]])
 
@@ -177,7 +190,7 @@ def _joined(body: Body, skirt: Floats, bodice: Floats) -> Floats:
     near = np.flatnonzero(skirt[:, 1] > waist - 0.3 * torso)
     near = near[np.isin(near, body.assets.faces["skirt"])]
     shell = bodice[np.abs(bodice[:, 1] - waist) < 0.35 * torso]
-    shell = shell[polar(shell)[1] < 2.2]  # arms aside
+    shell = shell[polar(shell)[1] < 2.2]  # without the arms
     (angle, radius), (shell_angle, shell_radius) = polar(skirt[near]), polar(shell)
     turn = np.abs(angle[:, None] - shell_angle)
     turn = np.minimum(turn, 2 * np.pi - turn) * TORSO_RADIUS
@@ -199,7 +212,7 @@ def shoe_part(body: Body, colour: Colour) -> Part:
 
 
 def garment_parts(body: Body, garment: GarmentSpec) -> list[Part]:
-    """Everything to draw for one garment."""
+    """All parts of one garment."""
     if garment.slot == "upper":
         return [upper_part(body, garment)]
     if garment.slot == "onepiece":

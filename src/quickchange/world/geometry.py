@@ -1,4 +1,4 @@
-"""Small exact helpers: rotations, camera matrices, mesh normals and smoothing."""
+"""Rotations, camera matrices, mesh normals and smoothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def rotate_z(angle: float) -> Matrix:
 
 
 def rotate_axis(axis: Array, angle: float) -> Matrix:
-    """Rodrigues' formula for a unit axis."""
+    """Rotation about a unit axis [3], angle in radians, [3, 3] (Rodrigues' formula)."""
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     turned: Matrix = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
@@ -40,18 +40,18 @@ def rotate_axis(axis: Array, angle: float) -> Matrix:
 
 
 def cross(a: Array, b: Array) -> Matrix:
-    """Cross product of two 3-vectors, many times faster than numpy's general one."""
+    """Cross product of two 3-vectors; many times faster than `np.cross`."""
     return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
 def unit(vector: Array) -> Matrix:
-    """The vector, scaled to length 1."""
+    """Scale a vector to length 1; a zero vector stays zero."""
     scaled: Matrix = np.asarray(vector, np.float64) / max(float(np.linalg.norm(vector)), 1e-9)
     return scaled
 
 
 def smoothstep(low: float, high: float, x: Any) -> Any:
-    """0 at `low`, 1 at `high` (which may be the smaller of the two), flat outside."""
+    """Smooth step from 0 at `low` to 1 at `high`, constant outside. `high` may be below `low`."""
     u = np.clip((x - low) / (high - low), 0, 1)
     return u * u * (3 - 2 * u)
 
@@ -72,7 +72,7 @@ def orthographic(half_width: float, half_height: float, near: float, far: float)
 
 
 def look_at(eye: Array, target: Array, up: tuple[float, float, float] = (0, 1, 0)) -> Floats:
-    """View matrix of a camera at ``eye``, [4, 4]."""
+    """View matrix of a camera at `eye` that looks at `target`, f32[4,4]."""
     forward = unit(np.asarray(target) - np.asarray(eye))
     side = unit(np.cross(forward, up))
     view = np.eye(4)
@@ -93,14 +93,14 @@ def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
 
 
 class Smoother:
-    """Laplacian smoothing over one fixed set of faces; vertices outside it stay where they are."""
+    """Laplacian smoothing over a fixed set of faces. Vertices outside these faces do not move."""
 
     def __init__(self, faces: Ints) -> None:
         edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
         edges = np.unique(np.concatenate([edges, edges[:, ::-1]]), axis=0)
         self.ids, counts = np.unique(edges[:, 0], return_counts=True)
         column = np.arange(len(edges)) - np.repeat(np.cumsum(counts) - counts, counts)
-        # Rows are padded with the vertex itself, which `weights` then leaves out of the mean.
+        # Rows are padded with the vertex itself, with weight 0.
         self.neighbours = np.repeat(self.ids[:, None], counts.max(), 1)
         self.weights = np.zeros(self.neighbours.shape, np.float32)
         row = np.repeat(np.arange(len(counts)), counts)
@@ -108,7 +108,7 @@ class Smoother:
         self.weights[row, column] = 1 / np.repeat(counts, counts)
 
     def __call__(self, vertices: Floats, rounds: int, strength: float = 0.5) -> Floats:
-        """Smooth vertices [V, 3]: in each round they move towards their neighbours' mean."""
+        """Smooth vertices f32[V,3]: each round moves them by `strength` (0..1) towards their neighbours' mean."""
         moved = vertices.copy()
         for _ in range(rounds):
             mean = np.einsum("vkc,vk->vc", moved[self.neighbours], self.weights)

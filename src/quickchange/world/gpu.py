@@ -1,4 +1,4 @@
-"""Thin layer over OpenGL: programs that remember their uniforms, surfaces, textures and drawing targets."""
+"""A thin layer over OpenGL: shader programs, surfaces, textures and framebuffers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Uniforms = dict[str, bytes]
 
 
 def open_context() -> moderngl.Context:
-    """A context of its own without a window. Raises RuntimeError when there is no driver for one."""
+    """Open an OpenGL context without a window; RuntimeError if there is no driver."""
     try:
         context = moderngl.create_context(standalone=True, backend="egl")  # type: ignore[arg-type]
     except Exception as error:
         raise RuntimeError(f"no OpenGL context through EGL ({error}): install the packages "
                            "libegl1 and libgl1-mesa-dri (Debian, Ubuntu)") from error  # fmt: skip
-    # Objects may be dropped while another renderer's context is current: collect them only inside our own.
+    # Python may drop objects while another renderer's context is current, so we free them only inside our own.
     context.gc_mode = "context_gc"
     return context
 
 
 def uniforms(**values: Any) -> Uniforms:
-    """Values as the driver wants them: integers and booleans i32, all else f32, matrices by columns."""
+    """Pack values for the driver: integers and booleans as i32, all else as f32, matrices by columns."""
     packed = {}
     for name, value in values.items():
         array = np.asarray(value)
@@ -40,7 +40,7 @@ def uniforms(**values: Any) -> Uniforms:
 
 
 class Program:
-    """A compiled shader program; sends only those uniforms that changed."""
+    """A compiled shader program. It sends a uniform only when its value has changed."""
 
     def __init__(self, context: moderngl.Context, vertex: str, fragment: str) -> None:
         self.program = context.program(vertex, fragment)
@@ -52,7 +52,7 @@ class Program:
             members["Bones"].binding = 0  # type: ignore[union-attr]
 
     def set(self, values: Mapping[str, bytes]) -> None:
-        """Sets uniforms; those that the program does not have are passed over."""
+        """Set uniforms; names that the program does not have are ignored."""
         for name, data in values.items():
             uniform = self._uniforms.get(name)
             if uniform is not None and self._sent.get(name) != data:
@@ -62,7 +62,17 @@ class Program:
 
 @dataclass(eq=False)
 class Surface:
-    """A mesh on the GPU with what its shader needs."""
+    """A mesh on the GPU, with the inputs of its shader.
+
+    Attributes:
+        kind: name of its shader, a key of `shaders.SURFACES`.
+        label: its value in id maps.
+        colour_pass: vertex array for the picture.
+        shadow_pass: vertex array for the shadow map.
+        mesh: the same mesh in main memory.
+        uniforms: values for its shader.
+        textures: bound to texture units 3 and up.
+    """
 
     kind: str
     label: Label
@@ -70,11 +80,11 @@ class Surface:
     shadow_pass: moderngl.VertexArray
     mesh: Mesh
     uniforms: Uniforms
-    textures: tuple[moderngl.Texture, ...]  # on the units from 3 on
+    textures: tuple[moderngl.Texture, ...]
 
 
 def upload(context: moderngl.Context, mesh: Mesh, programs: tuple[Program, ...]) -> list[moderngl.VertexArray]:
-    """One vertex array per program over the same buffers."""
+    """Upload a mesh; returns one vertex array per program over the same buffers."""
     vertices, index = context.buffer(mesh.vertices.tobytes()), context.buffer(mesh.triangles.tobytes())
     arrays = []
     for program in programs:
@@ -85,7 +95,12 @@ def upload(context: moderngl.Context, mesh: Mesh, programs: tuple[Program, ...])
 
 
 def texture(context: moderngl.Context, image: NDArray[Any]) -> moderngl.Texture:
-    """A repeating texture with mipmaps from u8 or 0..1 floats [rows, columns, channels]; the first row is v = 0."""
+    """Upload a repeating texture with mipmaps.
+
+    Args:
+        context: of the renderer.
+        image: u8, or floats in 0..1, [rows, columns, channels]; the first row is v = 0.
+    """
     if image.dtype != np.uint8:
         image = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
     rows, columns, channels = image.shape
@@ -96,7 +111,13 @@ def texture(context: moderngl.Context, image: NDArray[Any]) -> moderngl.Texture:
 
 
 class Targets:
-    """Everything that is drawn into: the large picture with labels, the backdrop, the result and the shadow map."""
+    """Framebuffers: the large picture with labels, the backdrop, the result and the shadow map.
+
+    Args:
+        context: of the renderer.
+        size: (width, height) of the result, pixels.
+        large: (width, height) before filtering down.
+    """
 
     def __init__(self, context: moderngl.Context, size: tuple[int, int], large: tuple[int, int]) -> None:
         self.size = size
@@ -111,7 +132,7 @@ class Targets:
         self.shadow = context.framebuffer(depth_attachment=self.shadow_map)
 
     def read(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The finished picture u8[H,W,3] and labels u8[H,W], first row on top."""
+        """Read back the result: picture u8[H,W,3] and labels u8[H,W], first row on top."""
         shape = (self.size[1], self.size[0])
         raw = self.result.read(components=3, attachment=0, alignment=1)
         ids = self.result.read(components=1, attachment=1, alignment=1, dtype="u1")

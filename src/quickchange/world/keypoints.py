@@ -14,16 +14,16 @@ NAMES = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulde
          "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
          "right_ankle")  # fmt: skip
 OUTSIDE, HIDDEN, VISIBLE = 0, 1, 2
-# What may cover a point: capsules between two keypoints, and their radii in decimetres. The torso is one between the
-# middles of shoulders and hips.
+# Capsules that may hide a point: two keypoints and a radius in decimetres. The torso is one more capsule, between the
+# middle of the shoulders and the middle of the hips.
 LIMBS = ((5, 7, 0.45), (6, 8, 0.45), (7, 9, 0.4), (8, 10, 0.4), (11, 13, 0.7), (12, 14, 0.7), (13, 15, 0.45),
          (14, 16, 0.45))  # fmt: skip
 TORSO_RADIUS = 1.1
-HAND = 0.3  # length that a hand adds to its forearm, relative to it
+HAND = 0.3  # length of a hand, relative to its forearm
 
 
 class Keypoints:
-    """Where the keypoints sit on a body: rest-pose points, each bound to one bone."""
+    """The keypoints of a body: rest-pose points, each bound to one bone."""
 
     def __init__(self, body: Body) -> None:
         self.body = body
@@ -44,11 +44,19 @@ class Keypoints:
         self.head_bone, self.head = bone("head"), heads[bone("head")]
 
     def project(self, matrices: Floats, view: View, ids: NDArray[np.uint8]) -> Floats:
-        """Pixel x, y and visibility (0 outside, 1 hidden, 2 visible), f32[17,3].
+        """Project the keypoints of a posed body into a picture.
 
-        Face points are hidden when the head turns them away or something that is not the head covers them; body joints
-        lie inside the body and count as visible when the label there is not background or hair. A limb or the torso
-        hides what lies behind it.
+        A face point is hidden when the head turns it away, or when something else than the head covers it. Body joints
+        lie inside the body: they count as visible unless the label there is background or hair. A limb or the torso
+        hides the points behind it.
+
+        Args:
+            matrices: f32[bones,3,4], skinning matrices.
+            view: the camera.
+            ids: u8[H,W], labels of the picture.
+
+        Returns:
+            f32[17,3]: x and y in pixels, visibility (0 outside the picture, 1 hidden, 2 visible).
         """
         rows, columns = ids.shape
         posed = np.einsum("kij,kj->ki", matrices[self.bones][:, :, :3], self.rest) + matrices[self.bones][:, :, 3]
@@ -70,14 +78,14 @@ class Keypoints:
 
 
 def _covered(points: NDArray[np.float64], eye: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """bool[17]: which of the points f64[17,3] have a limb or the torso between them and the eye."""
+    """Mask bool[17] of the points f64[17,3] that have a limb or the torso between them and the eye."""
     first, second, radius = (np.array(column) for column in zip(*LIMBS, strict=True))
     start, end = points[first], points[second].copy()
     end[2:4] += HAND * (end[2:4] - start[2:4])
     start = np.concatenate([start, points[5:7].mean(0)[None]])
     end = np.concatenate([end, points[11:13].mean(0)[None]])
     radius = np.append(radius, TORSO_RADIUS)
-    # Closest approach of the ray from a point (rows) towards the eye and an axis (columns).
+    # Closest approach of two lines: the ray from a point towards the eye (rows) and a capsule's axis (columns).
     distance = np.linalg.norm(eye - points, axis=1, keepdims=True)
     ray = ((eye - points) / distance)[:, None]
     axis, apart = (end - start)[None], start[None] - points[:, None]

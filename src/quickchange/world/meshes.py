@@ -1,4 +1,4 @@
-"""Vertex buffers: what the shaders read, packed from body parts, and the hair."""
+"""Vertex buffers for the shaders, packed from body parts, and the hair."""
 
 from __future__ import annotations
 
@@ -18,13 +18,18 @@ HIDDEN = -9.0
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """`vertices` f32[n,20] in the order of `ATTRIBUTES`, `triangles` i32[m,3]."""
+    """A vertex buffer and its triangles.
+
+    Attributes:
+        vertices: f32[n,20], columns in the order of `ATTRIBUTES`.
+        triangles: i32[m,3].
+    """
 
     vertices: Floats
     triangles: np.ndarray
 
     def skinned(self, matrices: Floats) -> Floats:
-        """Positions f32[n,3] under skinning matrices f32[bones,3,4]; the shaders do the same."""
+        """Positions f32[n,3] under skinning matrices f32[bones,3,4], as the shaders compute them."""
         bones, weights = self.vertices[:, 6:10].astype(np.int64), self.vertices[:, 10:14]
         blended = np.einsum("vk,vkij->vij", weights, matrices[bones])
         rotated = np.einsum("vij,vj->vi", blended[:, :, :3], self.vertices[:, :3]) + blended[:, :, 3]
@@ -32,23 +37,31 @@ class Mesh:
 
     @property
     def cut(self) -> Floats:
-        """Garment parameters of every vertex, [V, 4]."""
+        """Garment coordinates of every vertex, f32[n,4]."""
         return self.vertices[:, 16:20]
 
     @property
     def normals(self) -> Floats:
-        """Of every vertex, [V, 3]."""
+        """Normals of every vertex, f32[n,3]."""
         return self.vertices[:, 3:6]
 
 
 @lru_cache(maxsize=8)
 def smoother(group: str) -> Smoother:
-    """The smoother of a whole face group; its topology is the same for every body."""
+    """The smoother of a face group. One serves all bodies, because they share their topology."""
     return Smoother(load_assets().faces[group])
 
 
 def pack(faces: Ints, vertices: Floats, normals: Floats, cut: Floats, uv_faces: Ints | None = None) -> Mesh:
-    """Drops unused vertices; with `uv_faces` i64[F,3] corners that differ in texture coordinates are split."""
+    """Build a mesh from some of the body's triangles; vertices that they do not use are dropped.
+
+    Args:
+        faces: i64[F,3].
+        vertices: f32[V,3].
+        normals: f32[V,3].
+        cut: f32[V,4], garment coordinates.
+        uv_faces: i64[F,3], indices of texture coordinates. A vertex that has several becomes several vertices.
+    """
     assets = load_assets()
     if uv_faces is None:
         used, inverse = np.unique(faces, return_inverse=True)
@@ -62,19 +75,19 @@ def pack(faces: Ints, vertices: Floats, normals: Floats, cut: Floats, uv_faces: 
 
 
 def eyes_mesh(body: Body) -> Mesh:
-    """The eyes."""
+    """Mesh of the eyes."""
     return pack(body.assets.faces["eyes"], body.vertices, body.normals, body.parameters)
 
 
 def body_mesh(body: Body, visible: np.ndarray) -> Mesh:
-    """The skin, without the triangles whose three corners are all not `visible` bool[V]."""
+    """Mesh of the skin: the triangles with at least one corner in the mask `visible` bool[V]."""
     faces = body.assets.faces["body"]
     shown = visible[faces].any(1)
     return pack(faces[shown], body.vertices, body.normals, body.parameters, body.assets.body_uv[shown])
 
 
 def hair_height(body: Body, hair: HairSpec) -> Floats:
-    """Height over the hairline f32[V] in decimetres; negative where there is no hair."""
+    """Height above the hairline, f32[V], decimetres; negative without hair."""
     eye = body.joints["l-eye"]
     x, y, z = np.abs(body.vertices[:, 0]), body.vertices[:, 1] - eye[1], body.vertices[:, 2] - eye[2]
     back, far = smoothstep(0.15, 0.75, -z), smoothstep(0.6, 1.3, -z)
@@ -86,7 +99,15 @@ def hair_height(body: Body, hair: HairSpec) -> Floats:
 
 
 def hair_meshes(body: Body, hair: HairSpec, height: Floats) -> list[Mesh]:
-    """A smoothed shell over the scalp, and a knot for tied hair; cut value 0 is the height over the hairline."""
+    """Meshes of the hair: a smoothed shell over the scalp, and a knot for tied hair.
+
+    Column 0 of the garment coordinates holds the height above the hairline.
+
+    Args:
+        body: the person.
+        hair: kind, volume and length.
+        height: f32[V], see `hair_height`.
+    """
     faces = body.assets.faces["body"]
     faces = faces[(height[faces] > -0.35).all(1)]
     above_eyes = body.vertices[:, 1] - body.joints["l-eye"][1]

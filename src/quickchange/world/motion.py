@@ -1,4 +1,7 @@
-"""Procedural motions: time -> control channels, and the words for them. All are periodic, so streams can be endless."""
+"""Procedural motions: control channels as functions of time, and the words for them.
+
+The poses are defined for all times, so a stream can be endless.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,19 @@ TAU = 2 * np.pi
 
 @dataclass(frozen=True)
 class Frame:
-    """The body measures that motions are scaled by; hand positions are relative to the uppermost spine bone."""
+    """Measures of a body, in decimetres, by which motions are scaled.
 
-    shoulder: Array  # left shoulder joint
-    chest: Array  # uppermost spine bone
+    Attributes:
+        shoulder: f64[3], left shoulder joint.
+        chest: f64[3], head of the uppermost spine bone. Hand positions are relative to it.
+        pelvis: f64[3], pelvis joint.
+        ankle: f64[3], left ankle joint.
+        arm: length of an arm.
+        leg: height of the hip joints above the ankles.
+    """
+
+    shoulder: Array
+    chest: Array
     pelvis: Array
     ankle: Array
     arm: float
@@ -35,17 +47,24 @@ class Frame:
                    joints["l-ankle"].astype(np.float64), body.arm, body.leg)  # fmt: skip
 
     def hand(self, sign: int, x: float, y: float, z: float) -> Array:
-        """Point at arm-length fractions (x outwards, y up, z forwards) from the shoulder of side `sign`."""
+        """Position f64[3] of a hand, given from the shoulder of side `sign` (+1 left, -1 right).
+
+        Args:
+            sign: side.
+            x: outwards, in arm lengths.
+            y: up, in arm lengths.
+            z: forwards, in arm lengths.
+        """
         shoulder = self.shoulder - self.chest
         return np.array([sign * (shoulder[0] + x * self.arm), shoulder[1] + y * self.arm, shoulder[2] + z * self.arm])
 
     def hanging(self, sign: int, swing: float = 0.0) -> Hand:
-        """A hand beside the body."""
+        """A hand that hangs beside the body; `swing` moves it forwards, in arm lengths."""
         return Hand(self.hand(sign, 0.18, -0.95 + 0.1 * abs(swing), 0.12 + swing), np.array([sign * 0.35, 0, -1.0]))
 
 
 def hold(time: float, period: float, rise: float, rest: float) -> float:
-    """0 -> 1 in `rise` seconds, stays, returns, and rests for `rest` seconds before the next period."""
+    """Periodic ramp: 0 to 1 in `rise` seconds, hold, back to 0, rest for `rest` seconds. Times in seconds."""
     u = time % period
     return float(smoothstep(0, rise, u) - smoothstep(period - rest - rise, period - rest, u))
 
@@ -55,7 +74,7 @@ def _side(sign: int) -> Side:
 
 
 def _blend(hand: Hand, goal: Hand, u: float, detour: Array) -> Hand:
-    """Moves a hand from one pose to another on a path that bulges out by `detour`."""
+    """A hand between two poses, at `u` in 0..1 of the way; the path bends outwards by up to `detour` f64[3]."""
     position = hand.position + (goal.position - hand.position) * u + detour * np.sin(np.pi * u)
     twist, flex, tilt, curl = ((1 - u) * getattr(hand, name) + u * getattr(goal, name)
                                for name in ("twist", "flex", "tilt", "curl"))  # fmt: skip
@@ -63,7 +82,7 @@ def _blend(hand: Hand, goal: Hand, u: float, detour: Array) -> Hand:
 
 
 def _stay(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> None:
-    """Only the idle sway that every motion has."""
+    """No motion beyond the idle sway that every motion has."""
 
 
 def _wave(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> None:
@@ -128,13 +147,13 @@ def _tilt(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> None:
 
 
 def _step(pose: Controls, body: Frame, motion: MotionSpec, time: float, narrow: float) -> None:
-    """Walking on the spot of a camera that goes along; the feet keep to the ground's pace."""
+    """A walk on the spot. A standing foot slides back at constant speed, as seen by a camera that moves along."""
     cycle = (time * motion.speed) % 1
     stride = motion.stride * body.leg
     lowest = 0.0
     for side, sign in SIDES:
         p = (cycle + (0 if sign > 0 else 0.5)) % 1
-        if p < 0.6:  # stance: slides back under the body, heel lifting at its end
+        if p < 0.6:  # stance: the foot slides back under the body and lifts its heel at the end
             z, lift, pitch = stride * (0.5 - p / 0.6), 0.0, max(0.0, p - 0.45) / 0.15 * 0.45
             lowest = max(lowest, abs(z))
         else:
@@ -164,10 +183,14 @@ def _catwalk(pose: Controls, body: Frame, motion: MotionSpec, time: float) -> No
 
 @dataclass(frozen=True)
 class Motion:
-    """How a motion moves the pose, and its words; `spin` is in full turns per second at speed 1.
+    """A motion: its effect on a pose, and its words.
 
-    `period`: seconds at speed 1 after which the motion is at rest again, as at time 0.
-    `reach`: how far fingertips and elbows get outwards and up from the shoulder joints, in arm lengths.
+    Attributes:
+        move: changes a pose in place, for (pose, measures, spec, seconds).
+        words: a sentence; "{side}" stands for left or right.
+        period: seconds at speed 1 after which the motion is at rest again, as at time 0.
+        spin: full turns per second at speed 1.
+        reach: greatest distance of fingertips and elbows from the shoulder joints, outwards and up, in arm lengths.
     """
 
     move: Callable[[Controls, Frame, MotionSpec, float], None]
@@ -195,12 +218,12 @@ MOTIONS: dict[str, Motion] = {
 
 
 def describe(motion: MotionSpec) -> str:
-    """The dynamic part of the prompt: what the person does, with left and right as the person sees them."""
+    """The dynamic part of the prompt. Left and right are the person's own."""
     return MOTIONS[motion.name].words.format(side="left" if motion.side > 0 else "right")
 
 
 def controls(body: Body, motion: MotionSpec, seconds: float) -> Controls:
-    """The pose `seconds` after the clip's first frame; defined and continuous for all times."""
+    """The pose `seconds` after the clip's first frame, defined and continuous for all times."""
     measures = Frame.of(body)
     kind = MOTIONS[motion.name]
     time = motion.start + seconds
@@ -231,7 +254,7 @@ def controls(body: Body, motion: MotionSpec, seconds: float) -> Controls:
 
 
 def product_controls(body: Body, spread: float) -> Controls:
-    """Arms straight at `spread` radians from vertical, as garments lie in a product photo."""
+    """The pose of product shots: arms straight, `spread` radians from vertical."""
     measures = Frame.of(body)
     ankle = measures.ankle
     return Controls(

@@ -1,4 +1,4 @@
-"""Images for textures: repeating fabrics and chest prints of a `PatternSpec`, and what backdrops show."""
+"""Images for textures: repeating fabrics and chest prints of a `PatternSpec`, and pictures for backdrops."""
 
 from __future__ import annotations
 
@@ -32,12 +32,19 @@ def _mix(mask: NDArray[Any], inside: Colour, outside: Colour) -> NDArray[np.floa
 
 
 def _edge(distance: NDArray[Any]) -> NDArray[Any]:
-    """A mask with an edge one tile pixel wide from a signed distance (in tiles, positive inside)."""
+    """Mask in 0..1 from a signed distance in tiles, positive inside. Its edge is one pixel wide."""
     return np.clip(distance * TILE + 0.5, 0, 1)
 
 
 def tile(pattern: PatternSpec) -> Image8:
-    """One period of the fabric, u8[128,128,3] sRGB, seamless; u runs around the body, v up, (0, 0) at the centre."""
+    """Draw one seamless period of a fabric.
+
+    Returns:
+        u8[128,128,3], sRGB. Columns run around the body, rows upwards.
+
+    Raises:
+        ValueError: the pattern's name is unknown.
+    """
     rng = np.random.default_rng(pattern.seed)
     first, second = pattern.colours[0], pattern.colours[1]
     v, u = np.mgrid[0:TILE, 0:TILE] / TILE
@@ -113,7 +120,7 @@ def _bytes(colour: Colour) -> tuple[int, int, int]:
 
 
 def chest_print(pattern: PatternSpec) -> Image8:
-    """The print as u8[256,256,4] with alpha, row 0 at its top; all clear when the garment has none."""
+    """Draw the print, u8[256,256,4] with alpha, row 0 on top; fully transparent if there is none."""
     big = PRINT * 2
     first, second = (_bytes(c) for c in pattern.print_colours)
     picture = Image.new("RGBA", (big, big), (*first, 0))
@@ -143,7 +150,7 @@ def chest_print(pattern: PatternSpec) -> Image8:
 
 
 def scene_image(scene: SceneSpec) -> NDArray[np.float64]:
-    """Noise for rooms, blurred blocks for the outdoors; f64[128,128,3]."""
+    """Picture for a backdrop, f64[128,128,3]: blurred blocks for the outdoors, else noise."""
     rng = np.random.default_rng(scene.seed)
     size = 128
     if scene.kind != "outdoor":

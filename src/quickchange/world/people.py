@@ -1,4 +1,4 @@
-"""Draws people: adults of varied build, face, skin and hair."""
+"""Random people: adults of varied build, face, skin and hair."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HAIR_COLOURS: tuple[tuple[str, Colour, float], ...] = (  # name, linear colour, 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 EYE_COLOURS: tuple[Colour, ...] = ((0.08, 0.04, 0.02), (0.12, 0.2, 0.3), (0.12, 0.18, 0.1))
 FACES = ("oval", "round", "square", "rectangular", "diamond", "triangular", "invertedtriangular")
-# Shape details that may be mixed in, with their spread.
+# Shape targets for details, and the standard deviation of their weights.
 DETAILS = (
     ("head/head-fat-incr", 0.3), ("head/head-fat-decr", 0.3), ("nose/nose-width1-incr", 0.3),
     ("nose/nose-width2-decr", 0.4), ("nose/nose-scale-vert-incr", 0.3), ("nose/nose-scale-vert-decr", 0.3),
@@ -37,7 +37,7 @@ PAIRED_DETAILS = (("cheek/{}-cheek-volume-incr", 0.3), ("cheek/{}-cheek-bones-in
 
 
 def _face(rng: Rng) -> tuple[tuple[str, float], ...]:
-    """Face and build details; every face gets open eyes and a light smile."""
+    """Details of face and build. Every face has open eyes and a light smile."""
     details = [(f"head/head-{FACES[int(rng.integers(len(FACES)))]}", float(rng.uniform(0.2, 0.8)))]
     details += [(name, float(np.clip(rng.normal() * spread, 0, 0.8))) for name, spread in DETAILS]
     for pattern, spread in PAIRED_DETAILS:
@@ -56,7 +56,7 @@ def _hair(rng: Rng, female: bool, age: float, skin: NDArray[np.float64]) -> Hair
     kind = kinds[int(rng.choice(4, p=shares))]
     weights = np.array([share for _, _, share in HAIR_COLOURS])
     weights[-1] *= 0.2 + 4 * age
-    # Hair must stand out from the face, or short hair looks like none.
+    # Hair must be clearly darker than the skin: otherwise short hair cannot be seen.
     weights *= [float(LUMINANCE @ np.array(colour)) < 0.6 * float(LUMINANCE @ skin) for _, colour, _ in HAIR_COLOURS]
     name, colour, _ = HAIR_COLOURS[int(rng.choice(len(weights), p=weights / weights.sum()))]
     r, g, b = (float(c * scale) for c, scale in zip(colour, rng.uniform(0.85, 1.15, 3), strict=True))
@@ -66,7 +66,7 @@ def _hair(rng: Rng, female: bool, age: float, skin: NDArray[np.float64]) -> Hair
 
 
 def sample_person(rng: Rng) -> PersonSpec:
-    """One adult."""
+    """Draw one adult at random."""
     gender = float(np.clip(float(rng.random() < 0.5) + rng.normal() * 0.06, 0, 1))
     race = rng.dirichlet([0.6] * 3)
     age = float(np.clip(rng.beta(1.2, 3), 0, 0.8))
@@ -88,7 +88,7 @@ def sample_person(rng: Rng) -> PersonSpec:
 
 
 def describe_person(person: PersonSpec) -> str:
-    """The person in words, without any garment."""
+    """The static part of the prompt for a person, without garments."""
     kind = {"short": "short {} hair", "cap": "a {} bowl cut", "bob": "{} bob-length hair", "tied": "{} hair tied back"}
     age = "An older" if person.age > 0.6 else "A young" if person.age < 0.15 else "A"
     return (f"{age} {'woman' if person.female else 'man'} with "

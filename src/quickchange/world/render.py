@@ -1,4 +1,7 @@
-"""Draws people with OpenGL (EGL, no display needed; Mesa's software renderer will do)."""
+"""The renderer of people, with OpenGL through EGL.
+
+It needs no display. Mesa's software renderer is enough.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ PRODUCT_LIGHT = LightSpec((0.3, 0.7, 1.0), (0.42,) * 3, (0.60,) * 3, (0.50,) * 3
 
 @dataclass(eq=False)
 class Model:
-    """A person on the GPU, without clothes: never drawn without an `Outfit`."""
+    """A person on the GPU, without clothes. The renderer never draws one without an `Outfit`."""
 
     spec: PersonSpec
     body: Body
@@ -41,7 +44,13 @@ class Model:
 
 @dataclass(eq=False)
 class Outfit:
-    """Garments on the GPU for one model, with the skin that they leave visible."""
+    """Garments on the GPU for one model, with the skin that they leave visible.
+
+    Attributes:
+        cut: shader inputs of the garments.
+        skin: the visible skin.
+        garments: (slot, surface) pairs; the slot of shoes is None.
+    """
 
     cut: Cut
     skin: Surface
@@ -49,11 +58,16 @@ class Outfit:
 
 
 class Renderer:
-    """Pictures of `width` x `height` pixels, drawn `supersampling` times larger and filtered down.
+    """Renderer of pictures of one size.
+
+    Args:
+        width: of the pictures, pixels, even.
+        height: of the pictures, pixels, even.
+        supersampling: samples per pixel and direction, at least 1. Pictures are drawn larger and filtered down.
 
     Raises:
-        ValueError: for sizes that are not even and positive, or supersampling below 1.
-        RuntimeError: when no OpenGL context can be made.
+        ValueError: a size that is not even and positive, or supersampling below 1.
+        RuntimeError: no OpenGL context can be made.
     """
 
     def __init__(self, width: int, height: int, supersampling: float = 2.0) -> None:
@@ -91,7 +105,7 @@ class Renderer:
         return Surface(kind, label, colour_pass, shadow_pass, mesh, own | (values or {}), textures)
 
     def model(self, person: PersonSpec) -> Model:
-        """Builds a person."""
+        """Build a person and upload it."""
         body = Body(person)
         height = hair_height(body, person.hair)
         with self.context:
@@ -101,7 +115,16 @@ class Renderer:
         return Model(person, body, Skeleton(body), height, surfaces)
 
     def dress(self, model: Model, garments: Sequence[GarmentSpec], shoes: Colour) -> Outfit:
-        """Builds garments for a person. Together they must cover the body above and below (ValueError)."""
+        """Build garments for a person and upload them.
+
+        Args:
+            model: the person.
+            garments: an upper and a lower garment, or a one-piece.
+            shoes: linear colour.
+
+        Raises:
+            ValueError: any other choice of garments.
+        """
         slots = {garment.slot for garment in garments}
         if slots not in ({"upper", "lower"}, {"onepiece"}):
             raise ValueError(f"outfit: need an upper and a lower garment or a one-piece, got {sorted(slots)}")
@@ -199,13 +222,26 @@ class Renderer:
 
     def worn(self, model: Model, outfit: Outfit, matrices: Floats, lagging: Floats, view: View, light: LightSpec,
              scene: SceneSpec) -> tuple[Picture, Picture]:  # fmt: skip
-        """A dressed person: picture u8[H,W,3] and labels u8[H,W]. `lagging` moves skirts."""
+        """Draw a dressed person.
+
+        Args:
+            model: the person.
+            outfit: made by `dress` for this model.
+            matrices: f32[bones,3,4], skinning matrices.
+            lagging: f32[bones,3,4], those that skirts follow.
+            view: the camera.
+            light: the lights.
+            scene: the backdrop.
+
+        Returns:
+            Picture u8[H,W,3] and labels u8[H,W].
+        """
         surfaces = [outfit.skin, *model.surfaces, *(surface for _, surface in outfit.garments)]
         with self.context:
             return self._draw(surfaces, model, outfit.cut, matrices, lagging, view, light, scene)
 
     def product(self, model: Model, outfit: Outfit, slot: Slot, matrices: Floats, view: View) -> Picture:
-        """One garment alone on white, u8[H,W,3]."""
+        """Draw the garments of one slot alone on white, u8[H,W,3]."""
         surfaces = [surface for owner, surface in outfit.garments if owner == slot]
         cut = outfit.cut if slot != "lower" else Cut(l0=outfit.cut.l0, s0=outfit.cut.s0)
         with self.context:

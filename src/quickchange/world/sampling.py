@@ -1,4 +1,7 @@
-"""Draws clip specs. Each aspect has its own random stream, so changing one leaves all others as they are."""
+"""Random clip specs.
+
+Every aspect has its own random stream. A change to the sampling of one aspect therefore leaves all others unchanged.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ FULL_MOTIONS = (("walk", 0.15), ("catwalk", 0.1), ("spin", 0.15), ("step_turn", 
 
 
 class Aspect(IntEnum):
-    """Names of the random streams; never renumber, specs of a seed would change."""
+    """Numbers of the random streams. Never renumber them: the specs of all seeds would change."""
 
     PERSON = 0
     SCENE = 1
@@ -46,7 +49,7 @@ class Aspect(IntEnum):
 
 
 def pick(rng: Rng, weighted: Sequence[tuple[str, float]]) -> str:
-    """One name with probability proportional to its weight."""
+    """Draw one name, with probability proportional to its weight."""
     weights = np.array([weight for _, weight in weighted])
     return weighted[int(rng.choice(len(weighted), p=weights / weights.sum()))][0]
 
@@ -95,7 +98,7 @@ def _sample_camera(rng: Rng, difficulty: Difficulty, target: Slot) -> CameraSpec
     if difficulty == "easy":
         shift = (float(rng.normal() * 0.004), float(rng.normal() * 0.003))
         return CameraSpec("bust", 0.0, float(rng.uniform(-0.01, 0.03)), 0.0, shift, float(rng.uniform(0.985, 1.015)))
-    # What reaches below the waist needs a framing that shows it.
+    # A lower garment or a dress needs a framing that shows it.
     framing = pick(rng, (("full", 2), ("knee", 1), ("upper", 2)) if target == "upper" else (("full", 2), ("knee", 1)))
     return CameraSpec(framing, float(rng.normal() * 0.15),  # type: ignore[arg-type]
                       float(rng.uniform(-0.02, 0.15)), float(rng.normal() * 0.05), (float(rng.normal() * 0.01), 0.0),
@@ -111,8 +114,8 @@ def _sample_motion(rng: Rng, difficulty: Difficulty) -> MotionSpec:
     if name == "turn":
         yaw = yaw * 0.3 - side * 0.08
     start = float(rng.uniform(0, 60))
-    # From a pose in mid-motion the motion can be guessed. Half of the clips begin as it begins, at rest, where only the
-    # prompt tells what comes.
+    # A pose in mid-motion shows which motion it is. So half of the clips begin near the motion's start, at rest: there
+    # only the prompt tells which motion follows.
     if rng.random() < 0.5:
         period = MOTIONS[name].period / speed
         start = round(start / period) * period + float(rng.uniform(-0.1, 0.1))
@@ -125,14 +128,14 @@ def _sample_motion(rng: Rng, difficulty: Difficulty) -> MotionSpec:
 
 
 def sample_spec(seed: int, difficulty: Difficulty = "easy") -> ClipSpec:
-    """The clip of `seed`: the same on every machine.
+    """Draw the clip spec of `seed`; the result is the same on every machine.
 
     Args:
-        seed: any non-negative integer.
-        difficulty: "easy" is close to what a very small model can learn; "full" is everything.
+        seed: a non-negative integer.
+        difficulty: "easy" for clips that a very small model can learn, "full" for the whole range.
 
     Raises:
-        ValueError: if `seed` is negative or `difficulty` is unknown.
+        ValueError: `seed` is negative, or `difficulty` is unknown.
     """
     if seed < 0 or difficulty not in get_args(Difficulty):
         raise ValueError(f"sample_spec: need seed >= 0 and difficulty in {get_args(Difficulty)}, "

@@ -1,9 +1,12 @@
-"""GLSL. One fragment program per surface: `SURFACE` is replaced by its number before compiling."""
+"""GLSL of the surfaces, one fragment program each.
+
+`fragment` puts the number of the surface in place of `SURFACE`.
+"""
 
 from __future__ import annotations
 
 SURFACES = {"skin": 0, "hair": 1, "eyes": 2, "upper": 3, "lower": 4, "skirt": 5, "shoes": 6}
-BONE_ROWS = 255  # of four floats, three per bone; a second set holds the pose that skirts lag behind with
+BONE_ROWS = 255  # rows of four floats, three per bone; a second set holds the lagging pose for skirts
 
 VERTEX = """
 #version 330
@@ -129,7 +132,7 @@ EYES = """
   albedo *= .6 + .4 * smoothstep(.1, -.02, d.y); shine = .4; gloss = 60.;
 """
 
-# Fabric coordinates: length around the torso, sleeve or leg and height or length along it, in decimetres.
+# Fabric coordinates, in decimetres: length around the torso, sleeve or leg, and length along it.
 FABRIC = """
   vec2 across = vec2(rest.x, rest.z - axis.x); float scale = wrap.x, along = rest.y;
 #if SURFACE_KIND == 3
@@ -217,7 +220,7 @@ FRAGMENT_TAIL = """
 
 
 def fragment(surface: str) -> str:
-    """Source of the fragment shader that shades `surface`."""
+    """Source of the fragment shader for `surface`, a key of `SURFACES`."""
     return (
         FRAGMENT_HEAD.replace("SURFACE_KIND SURFACE", f"SURFACE_KIND {SURFACES[surface]}")
         + """

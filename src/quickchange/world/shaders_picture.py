@@ -1,4 +1,4 @@
-"""GLSL of the passes over the whole picture: the backdrop, and filtering the large picture down over it."""
+"""GLSL of the passes over the whole picture: drawing the backdrop, and filtering the large picture down onto it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ void main() {
   colour = vec4(pow(max(c, 0.), vec3(1. / 2.2)), 1);
 }"""
 
-# Exact box filter from the large picture to the small one, over the backdrop; labels are taken at the pixel's centre.
+# An exact box filter from the large picture to the small one, over the backdrop. Labels come from the pixel's centre.
 RESOLVE_FRAGMENT = """
 #version 330
 in vec2 corner; layout(location = 0) out vec4 colour; layout(location = 1) out uint id;

@@ -1,6 +1,7 @@
-"""Data sets on disk: shards of clips, written by several processes and resumable, read back without torch.
+"""Data sets on disk: shards of clips.
 
-A shard is an uncompressed tar. Per clip it holds `{seed:08d}` plus
+Several processes write them, and an interrupted run can be resumed. Reading needs no torch. A shard is an uncompressed
+tar. The names of a clip's members are `{seed:08d}` followed by
 
     .json            spec, prompt, fps, picture size, number of frames
     .video.mkv       frames, lossless FFV1       .ids.mkv     labels, lossless FFV1 (grey)
@@ -37,13 +38,13 @@ from quickchange.world.spec import ClipSpec, Difficulty
 
 MAX_MEMBER_BYTES = 1 << 30
 MAX_PIXELS = 1 << 32  # frames x height x width of one clip
-# One thread per process: the processes share the cores between them.
+# One thread per process, because the processes already use all cores.
 SINGLE_THREAD = {"LP_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """Everything a worker needs for one shard."""
+    """Order for one shard; the fields are those of `render_shards`."""
 
     path: Path
     seeds: range
@@ -56,7 +57,7 @@ class ShardJob:
 
 
 def encode_video(frames: NDArray[np.uint8], fps: float) -> bytes:
-    """Frames u8[T,H,W,3] or labels u8[T,H,W] -> lossless FFV1 in Matroska."""
+    """Encode frames u8[T,H,W,3] or labels u8[T,H,W] as lossless FFV1 in Matroska."""
     buffer = io.BytesIO()
     colour = frames.ndim == 4
     with av.open(buffer, "w", format="matroska") as container:
@@ -73,7 +74,18 @@ def encode_video(frames: NDArray[np.uint8], fps: float) -> bytes:
 
 
 def decode_video(data: bytes, grey: bool) -> NDArray[np.uint8]:
-    """Inverse of `encode_video`. Raises ValueError when there is no video or it is implausibly large."""
+    """Decode a video that `encode_video` made.
+
+    Args:
+        data: the bytes of the file.
+        grey: True for labels.
+
+    Returns:
+        u8[T,H,W,3], or u8[T,H,W] for labels.
+
+    Raises:
+        ValueError: no video, a video without frames, or one of more than `MAX_PIXELS` pixels.
+    """
     frames: list[NDArray[np.uint8]] = []
     with av.open(io.BytesIO(data), "r") as container:
         if not container.streams.video:
@@ -82,7 +94,7 @@ def decode_video(data: bytes, grey: bool) -> NDArray[np.uint8]:
         for frame in container.decode(video=0):
             if (len(frames) + 1) * frame.width * frame.height > MAX_PIXELS:
                 raise ValueError(f"shard member: video above the limit of {MAX_PIXELS} pixels")
-            # One thread each: pictures are small, and handing them round costs more than it saves.
+            # One thread: pictures are small, and sharing them among threads costs more than it saves.
             picture = frame.reformat(format="gray" if grey else "rgb24", threads=1)
             frames.append(picture.to_ndarray().astype(np.uint8, copy=False))
     if not frames:
@@ -128,7 +140,7 @@ _renderers: dict[tuple[int, int, float], Renderer] = {}
 
 
 def _render_shard(job: ShardJob, progress: Any = None) -> Path:
-    """Renders one shard; the file appears under its name only when it is complete."""
+    """Render one shard. The file has its name only once it is complete."""
     key = (*job.size, job.supersampling)
     if key not in _renderers:
         _renderers[key] = Renderer(*job.size, supersampling=job.supersampling)
@@ -147,32 +159,32 @@ def _render_shard(job: ShardJob, progress: Any = None) -> Path:
 def render_shards(out: Path, seed: int, count: int, size: tuple[int, int] = (96, 128), frames: int = 33,
                   fps: float = 24.0, difficulty: Difficulty = "easy", processes: int = 2, clips_per_shard: int = 50,
                   supersampling: float = 2.0, both: bool = False, quiet: bool = False) -> list[Path]:  # fmt: skip
-    """Renders the clips of seeds `seed` .. `seed + count - 1`.
+    """Render the clips of seeds `seed` .. `seed + count - 1` into shards.
 
-    Shard n holds `clips_per_shard` consecutive seeds from `seed + n * clips_per_shard` on. Whole shards that exist are
-    kept, so an interrupted run is resumed by repeating the call, and grown by a larger `count`; leftovers of killed
-    workers are removed.
+    Shard n holds `clips_per_shard` consecutive seeds from `seed + n * clips_per_shard` on. Complete shards that exist
+    are kept. So the same call again resumes an interrupted run, and a larger `count` extends a data set. Partial files
+    of killed workers are removed.
 
     Args:
         out: folder for `shard-000000.tar`, ... and `dataset.json`.
         seed: of the first clip.
-        count: number of clips.
-        size: width and height in pixels.
-        frames: of a clip.
+        count: number of clips, at least 1.
+        size: (width, height), pixels.
+        frames: number of frames per clip.
         fps: frames per second.
-        difficulty: of the world.
-        processes: renderers.
-        clips_per_shard: in each file but the last.
+        difficulty: see `sample_spec`.
+        processes: number of processes that render, at least 1.
+        clips_per_shard: number of clips per file, at least 1; the last file may hold fewer.
         supersampling: samples per pixel and direction.
+        both: render every clip in its second garment as well, as paired ground truth for switches.
         quiet: show no progress bar.
-        both: also render every clip in its second garment (paired ground truth for switches).
 
     Returns:
         The paths of all shards of the data set.
 
     Raises:
-        ValueError: for counts below 1, or when `out` holds a data set made with other settings.
-        RuntimeError: when no OpenGL context can be made.
+        ValueError: a count below 1, or `out` holds a data set made with other settings.
+        RuntimeError: no OpenGL context can be made.
     """
     if min(count, processes, clips_per_shard) < 1:
         raise ValueError(f"render_shards: count, processes and clips_per_shard must be at least 1, "
@@ -189,7 +201,7 @@ def render_shards(out: Path, seed: int, count: int, size: tuple[int, int] = (96,
     for n, path in enumerate(shards):
         first = seed + n * clips_per_shard
         seeds = range(first, min(first + clips_per_shard, seed + count))
-        # A shorter last shard of an earlier, smaller request is made again, whole.
+        # The last shard of an earlier, smaller request may be shorter: it is rendered again in full.
         if not path.exists() or _clips_in(path) < len(seeds):
             jobs.append(ShardJob(path, seeds, size, frames, fps, difficulty, supersampling, both))
     with tqdm(total=count, initial=count - sum(len(job.seeds) for job in jobs), unit="clip", disable=quiet) as bar:
@@ -203,7 +215,7 @@ def _clips_in(path: Path) -> int:
 
 
 def _check_settings(out: Path, settings: dict[str, Any]) -> None:
-    """Writes the settings next to the shards, or compares them with those that are there."""
+    """Write the settings next to the shards, or compare them with those on disk."""
     path = out / "dataset.json"
     if path.exists():
         found = json.loads(path.read_text())
@@ -218,7 +230,7 @@ def _run(jobs: list[ShardJob], processes: int, bar: Any) -> None:
     if not jobs:
         return
     before = {name: os.environ.get(name) for name in SINGLE_THREAD}
-    os.environ.update(SINGLE_THREAD)  # spawned workers inherit it before they load any library
+    os.environ.update(SINGLE_THREAD)  # spawned workers inherit these before they load any library
     try:
         context = multiprocessing.get_context("spawn")
         with context.Manager() as manager, ProcessPoolExecutor(processes, mp_context=context) as pool:
@@ -245,7 +257,7 @@ def _run(jobs: list[ShardJob], processes: int, bar: Any) -> None:
 
 
 def _drain(progress: Any, bar: Any) -> None:
-    """Counts finished clips; waits up to half a second for the first one."""
+    """Advance the bar by the finished clips; wait up to half a second for the first one."""
     try:
         bar.update(progress.get(timeout=0.5))
         while True:
@@ -255,10 +267,10 @@ def _drain(progress: Any, bar: Any) -> None:
 
 
 def read_shard(path: Path) -> Iterator[Clip]:
-    """The clips of one shard, in order.
+    """Read the clips of one shard, in order.
 
     Raises:
-        ValueError: when a member is too large, missing, or of the wrong form.
+        ValueError: a member is too large, missing or malformed.
     """
     members: dict[str, bytes] = {}
     current = ""

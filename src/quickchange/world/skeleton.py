@@ -1,4 +1,4 @@
-"""Poses a body: a few control channels and two-bone inverse kinematics give one matrix per bone."""
+"""The pose of a body: control channels and two-bone inverse kinematics give one matrix per bone."""
 
 from __future__ import annotations
 
@@ -22,10 +22,17 @@ ARM_POLE = np.array([0.0, 0.0, -1.0])
 
 @dataclass
 class Hand:
-    """Where a wrist goes, relative to the uppermost spine bone in the chest's frame, and where the elbow points.
+    """Goal of a wrist, direction of its elbow, and angles of the hand.
 
-    Angles in radians, alike for both sides: `twist` turns the palm forwards (of a raised forearm), `flex` bends the
-    wrist towards the palm, `tilt` sideways towards the thumb, `curl` bends each finger joint.
+    Angles are radians and have the same sign on both sides.
+
+    Attributes:
+        position: f64[3], of the wrist, relative to the uppermost spine bone in the chest's frame, decimetres.
+        pole: f64[3], direction towards which the elbow points.
+        twist: turns the palm of a raised forearm forwards.
+        flex: bends the wrist towards the palm.
+        tilt: bends the wrist sideways, towards the thumb.
+        curl: bends each finger joint.
     """
 
     position: Array
@@ -38,7 +45,13 @@ class Hand:
 
 @dataclass
 class Foot:
-    """World position of an ankle, heading and pitch of the foot."""
+    """Goal of an ankle, and angles of the foot.
+
+    Attributes:
+        position: f64[3], of the ankle in the world, decimetres.
+        yaw: heading, radians.
+        pitch: of the foot, radians.
+    """
 
     position: Array
     yaw: float = 0.0
@@ -47,7 +60,16 @@ class Foot:
 
 @dataclass
 class Controls:
-    """One pose. Chest and head: yaw, pitch, roll, spread over the spine and the neck."""
+    """Control channels of one pose.
+
+    Attributes:
+        root: f64[3], shift of the pelvis, decimetres.
+        rotation: f64[3,3], of the pelvis.
+        chest: f64[3]: yaw, pitch, roll in radians, spread over the spine.
+        head: f64[3]: yaw, pitch, roll in radians, spread over the neck and the head.
+        hands: by side.
+        feet: by side.
+    """
 
     root: Array
     rotation: Matrix
@@ -58,7 +80,18 @@ class Controls:
 
 
 def bend(start: Array, goal: Array, first: float, second: float, pole: Array) -> tuple[Array, Array]:
-    """Middle joint and end of a two-bone chain from `start` towards `goal`, bending towards `pole`."""
+    """Solve a two-bone chain that bends towards a pole.
+
+    Args:
+        start: [3], the first joint.
+        goal: [3], the goal of the end; out of reach, the chain points towards it.
+        first: length of the first bone.
+        second: length of the second bone.
+        pole: [3], direction towards which the middle joint points.
+
+    Returns:
+        Positions [3] of the middle joint and of the end.
+    """
     reach = min(float(np.linalg.norm(goal - start)), (first + second) * 0.999)
     reach = max(reach, abs(first - second) * 1.001)
     direction = unit(goal - start)
@@ -69,14 +102,14 @@ def bend(start: Array, goal: Array, first: float, second: float, pole: Array) ->
 
 
 def frame(direction: Array, hinge: Array) -> Matrix:
-    """Orthonormal axes of a bone along `direction` whose joint turns about `hinge`."""
+    """Orthonormal axes, [3, 3], of a bone along `direction` [3] whose joint turns about `hinge` [3]."""
     d = unit(direction)
     h = unit(hinge - d * (hinge @ d))
     return np.stack([d, cross(h, d), h], 1)
 
 
 def _split_twist(turn: Matrix, direction: Array) -> Matrix:
-    """`turn` with only half of its rotation about `direction`: keeps a shoulder from wringing."""
+    """The rotation `turn` with half of its twist about `direction`, so that the skin of a shoulder does not twist."""
     d = unit(direction)
     goal = turn @ d
     axis = cross(d, goal)
@@ -89,7 +122,7 @@ def _split_twist(turn: Matrix, direction: Array) -> Matrix:
 
 
 class Skeleton:
-    """The rig of one body."""
+    """The skeleton of one body."""
 
     def __init__(self, body: Body) -> None:
         self.body = body
@@ -131,7 +164,7 @@ class Skeleton:
 
     def _limb(self, controls: Controls, name: str, turn: list[Matrix], place: list[Array],
               fixed: dict[int, Matrix]) -> None:  # fmt: skip
-        """Sets `fixed` world rotations of a whole limb whose first bone is `name`; that bone is placed already."""
+        """Enter the world rotations of a limb into `fixed`. Its first bone `name` has its place already."""
         side: Side = "L" if name.endswith("L") else "R"
         first = self.index[name]
         if name.startswith("upperleg"):
@@ -149,7 +182,7 @@ class Skeleton:
             pole = chest @ hand.pole
         upper, lower = self.heads[middle] - self.heads[first], self.heads[end] - self.heads[middle]
         knee, ankle = bend(place[first], goal, float(np.linalg.norm(upper)), float(np.linalg.norm(lower)), pole)
-        # Both bones turn about one hinge, so that the forearm stays steady when the elbow bends sharply.
+        # Both bones turn about the same hinge, so that the forearm stays steady when the elbow bends sharply.
         hinge, rest_hinge = cross(ankle - place[first], pole), cross(upper + lower, rest_pole)
         whole = frame(knee - place[first], hinge) @ frame(upper, rest_hinge).T
         parent = turn[self.parents[first]]

@@ -1,4 +1,4 @@
-"""What decides a clip's pictures, as plain frozen data with an exact JSON round trip.
+"""The data that decides the pictures of a clip: frozen dataclasses with an exact JSON round trip.
 
 Colours are sRGB in 0..1 unless a field says linear. Angles are radians, lengths decimetres, times seconds.
 """
@@ -19,12 +19,12 @@ Difficulty = Literal["easy", "full"]
 
 
 class Label(IntEnum):
-    """Values of the id maps."""
+    """Labels of pixels, the values of id maps."""
 
     BACKGROUND = 0
     SKIN = 1
     HAIR = 2
-    UPPER = 3  # also both parts of a one-piece garment
+    UPPER = 3  # and both parts of a one-piece garment
     LOWER = 4
     SKIRT = 5
     SHOES = 6
@@ -33,7 +33,16 @@ class Label(IntEnum):
 
 @dataclass(frozen=True)
 class HairSpec:
-    """Hair as a shell around the head: `kind`, height of the hairline, thickness, and noise that frays the edge."""
+    """Hair as a shell around the head.
+
+    Attributes:
+        kind: the haircut.
+        line: height of the hairline above the eyes, decimetres.
+        volume: thickness of the shell, decimetres.
+        length: radius of the knot of tied hair, decimetres.
+        colour: linear.
+        name: the colour's name, for prompts.
+    """
 
     kind: Literal["short", "cap", "bob", "tied"]
     line: float
@@ -45,7 +54,22 @@ class HairSpec:
 
 @dataclass(frozen=True)
 class PersonSpec:
-    """An adult. `gender` 0 female .. 1 male, `age` 0 young .. 1 old, the other dials 0..1, `race` sums to one."""
+    """An adult.
+
+    Attributes:
+        gender: 0 female .. 1 male.
+        age: 0 young .. 1 old; all ages are adult.
+        muscle: 0..1.
+        weight: 0..1.
+        height: 0..1.
+        cup: 0..1.
+        race: shares of the African, Asian and Caucasian shape targets, sum 1.
+        details: names and weights of further shape targets.
+        skin: linear.
+        lips: linear.
+        eyes: linear.
+        hair: see `HairSpec`.
+    """
 
     gender: float
     age: float
@@ -68,10 +92,21 @@ class PersonSpec:
 
 @dataclass(frozen=True)
 class PatternSpec:
-    """A fabric: a repeating tile of `period` decimetres in two or three colours; the first is the main colour.
+    """A fabric.
 
-    `accent` colours the sleeves, the edges, the button placket or a block (all below the chest); `print_name` is a
-    picture on the chest.
+    Attributes:
+        name: of the pattern, as `patterns.tile` draws it.
+        colours: two or three, the main colour first.
+        period: side of the repeating tile, decimetres.
+        duty: share of the second colour, 0..1, for stripes and dots.
+        seed: of the random parts of the pattern.
+        accent: the part that has the accent colour; "block" is everything below the chest.
+        accent_colour: colour of that part.
+        print_name: picture on the chest.
+        print_colours: its colours.
+        print_size: half its side, decimetres.
+        print_text: its letters, for "letters".
+        wrinkles: strength of the folds, about 0..0.4.
     """
 
     name: str
@@ -90,13 +125,22 @@ class PatternSpec:
 
 @dataclass(frozen=True)
 class GarmentSpec:
-    """A garment as cut parameters on the body's rest-pose coordinates (see `quickchange.world.garments`).
+    """A garment, as cut parameters on the body's rest-pose coordinates (see `quickchange.world.garments`).
 
-    sleeve: fraction of the arm covered (0: none). hem: height of the hem between hip (0) and neck (1).
-    waist: upper edge of a lower part on the same scale. leg: fraction of the leg covered.
-    neck: neckline form with half width (in shoulder half widths) and depth (in torso heights).
-    armhole: how far a sleeveless garment is cut in from the shoulder joint, 0 for sleeved ones.
-    loose: extra distance from the body in decimetres. flare: width factor of a skirt.
+    Attributes:
+        slot: the part of the outfit that it is.
+        kind: of garment.
+        sleeve: share of the arm that is covered, 0 for none.
+        hem: height of the hem, 0 hip .. 1 neck.
+        waist: upper edge of a lower garment, on the same scale.
+        leg: share of the leg that is covered.
+        neck: form of the neckline.
+        neck_width: half its width, in shoulder half widths.
+        neck_depth: its depth, in torso heights.
+        armhole: sideways radius of the cut-out of a sleeveless garment, in shoulder half widths; 0 with sleeves.
+        loose: extra distance from the body, decimetres.
+        flare: width factor of a skirt.
+        pattern: the fabric.
     """
 
     slot: Slot
@@ -116,10 +160,20 @@ class GarmentSpec:
 
 @dataclass(frozen=True)
 class SceneSpec:
-    """Backdrop. A `wall` is one plain colour; the other kinds have a floor that takes shadows."""
+    """A backdrop.
+
+    Attributes:
+        kind: "wall" is one plain colour; the others have a floor on which shadows fall.
+        colours: linear: wall, floor, upper wall or sky.
+        distance: z of the wall, decimetres, negative.
+        detail: scale of the floor's grain, half the boards per decimetre, and two numbers that place the picture: its x
+            and y on the wall of a room, or an offset outdoors.
+        seed: of the backdrop's picture.
+        name: its words, for prompts.
+    """
 
     kind: Literal["wall", "studio", "room", "outdoor"]
-    colours: tuple[Colour, Colour, Colour]  # linear: wall, floor, upper wall or sky
+    colours: tuple[Colour, Colour, Colour]
     distance: float
     detail: tuple[float, float, float, float]
     seed: int
@@ -128,7 +182,17 @@ class SceneSpec:
 
 @dataclass(frozen=True)
 class LightSpec:
-    """Key light (direction towards it, colour), hemisphere (sky, ground) and fill light; linear colours."""
+    """Key light, hemisphere and fill light. Colours are linear.
+
+    Attributes:
+        direction: towards the key light.
+        key: colour of the key light.
+        sky: colour of the hemisphere from above.
+        ground: colour of the hemisphere from below.
+        fill_direction: towards the fill light.
+        fill: colour of the fill light.
+        shadow: strength of shadows, 0..1.
+    """
 
     direction: tuple[float, float, float]
     key: Colour
@@ -141,7 +205,16 @@ class LightSpec:
 
 @dataclass(frozen=True)
 class CameraSpec:
-    """`framing` bust: head to upper thigh. `shift` moves the picture, as fractions of the visible height."""
+    """A camera.
+
+    Attributes:
+        framing: the visible part of the body; "bust" goes from the head to the upper thigh.
+        azimuth: radians, from the front.
+        elevation: radians, above the horizontal.
+        azimuth_rate: radians per second.
+        shift: of the target point, right and up, as shares of the visible height.
+        zoom: factor, 1 for the framing as it is.
+    """
 
     framing: Literal["bust", "upper", "knee", "full"]
     azimuth: float
@@ -153,7 +226,20 @@ class CameraSpec:
 
 @dataclass(frozen=True)
 class MotionSpec:
-    """A periodic motion. `start` is where in it the clip begins; `side` is +1 for the person's left."""
+    """A motion.
+
+    Attributes:
+        name: a key of `motion.MOTIONS`.
+        side: +1 for the person's left, -1 for the right.
+        start: time within the motion at which the clip begins, seconds.
+        speed: factor, about 1.
+        amplitude: factor, about 1.
+        sway: strength of the idle sway.
+        stance: width between the feet, a factor.
+        stride: length of a step, in leg lengths.
+        yaw: heading of the person at the first frame, radians.
+        idle: rates of breathing, sway and gaze, in hertz.
+    """
 
     name: str
     side: Literal[-1, 1]
@@ -171,8 +257,21 @@ class MotionSpec:
 class ClipSpec:
     """Everything that decides one clip.
 
-    `garment_a` is the target worn in the clip, `garment_b` another one of the same slot for switches, and
-    `garment_reference` the one that the reference image shows. `upper` and `lower` are the garments that stay.
+    Attributes:
+        seed: of the spec.
+        difficulty: of the sampling.
+        person: the adult.
+        scene: the backdrop.
+        light: the lights.
+        camera: the camera.
+        motion: the motion.
+        target: slot of the garment that changes.
+        upper: the upper garment that stays, or None.
+        lower: the lower garment that stays, or None.
+        shoes: linear colour.
+        garment_a: the target garment of the clip.
+        garment_b: another garment of the same slot, for switches.
+        garment_reference: a third one, worn in the reference.
     """
 
     seed: int
@@ -185,18 +284,18 @@ class ClipSpec:
     target: Slot
     upper: GarmentSpec | None
     lower: GarmentSpec | None
-    shoes: Colour  # linear
+    shoes: Colour
     garment_a: GarmentSpec
     garment_b: GarmentSpec
     garment_reference: GarmentSpec
 
     def to_json(self) -> str:
-        """One line of JSON; floats survive exactly."""
+        """Encode as one line of JSON. Floats round-trip exactly."""
         return json.dumps(dataclasses.asdict(self), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> ClipSpec:
-        """Inverse of `to_json`. Raises ValueError when a field is missing, unknown or of the wrong type."""
+        """Decode the output of `to_json`; ValueError if a field is missing, unknown or of the wrong type."""
         spec = _build(cls, json.loads(text), "spec")
         if not isinstance(spec, cls):
             raise ValueError("spec: expected an object")
@@ -204,7 +303,7 @@ class ClipSpec:
 
 
 def _build(kind: Any, value: Any, where: str) -> Any:
-    """Turns decoded JSON back into the annotated type `kind`, checking as it goes."""
+    """Build a value of the annotated type `kind` from decoded JSON; ValueError where it does not fit."""
     origin = typing.get_origin(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = typing.get_type_hints(kind)

@@ -1,6 +1,6 @@
-"""Which seeds are for training and which are held out.
+"""The split of seeds into training and evaluation.
 
-A function of the seed alone, so no run ever trains on what another run is scored by.
+It depends on the seed alone. So no run trains on a clip by which another run is scored.
 """
 
 from __future__ import annotations

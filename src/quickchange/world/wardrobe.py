@@ -1,4 +1,4 @@
-"""Draws garments: cuts, fabrics and prints."""
+"""Random garments: cuts, fabrics and prints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quickchange.world.spec import Colour, Difficulty, GarmentSpec, PatternSpec,
 Rng = np.random.Generator
 Sampler = Callable[[Rng, PersonSpec, Difficulty], GarmentSpec]
 APART = 25.0  # least CIEDE2000 difference of the main colours of two garments of a clip
-CONTRAST = 30.0  # and of the colours within one garment
+CONTRAST = 30.0  # least CIEDE2000 difference of the colours within one garment
 EASY_PATTERNS = (("solid", 0.40), ("horizontal", 0.15), ("vertical", 0.12), ("checks", 0.08), ("dots", 0.10),
                  ("colour_block", 0.15))  # fmt: skip
 FULL_PATTERNS = (("solid", 0.18), ("horizontal", 0.1), ("vertical", 0.1), ("checks", 0.06), ("gingham", 0.08),
@@ -34,7 +34,7 @@ def _fabric_colour(rng: Rng, palette: dict[str, Colour], amount: float = 0.025) 
 
 
 def _contrasting(rng: Rng, *others: Colour) -> Colour:
-    """A fabric colour that differs plainly from all `others`."""
+    """Draw a fabric colour that differs from all `others` by more than `CONTRAST`."""
     while True:
         colour = _fabric_colour(rng, FABRICS)
         if all(difference(colour, other) > CONTRAST for other in others):
@@ -42,7 +42,7 @@ def _contrasting(rng: Rng, *others: Colour) -> Colour:
 
 
 def sample_pattern(rng: Rng, difficulty: Difficulty) -> PatternSpec:
-    """A fabric for an upper or one-piece garment."""
+    """Draw a fabric at random."""
     easy = difficulty == "easy"
     name = _pick(rng, EASY_PATTERNS if easy else FULL_PATTERNS)
     main = _fabric_colour(rng, FABRICS)
@@ -59,7 +59,7 @@ def sample_pattern(rng: Rng, difficulty: Difficulty) -> PatternSpec:
         accent = _pick(rng, (("none", 0.7), ("edges", 0.3)) if easy
                        else (("none", 0.5), ("edges", 0.2), ("sleeves", 0.15), ("placket", 0.15)))  # fmt: skip
         if accent == "placket" and has_print:
-            accent = "none"  # a print across buttons looks like neither
+            accent = "none"  # a print across a button placket cannot be recognised
     return PatternSpec(
         name=name, colours=(main, second, third), period=float(rng.uniform(low, high)),
         duty=float(rng.uniform(0.4, 0.55) if name != "dots" else rng.uniform(0.32, 0.45)),
@@ -74,7 +74,7 @@ def sample_pattern(rng: Rng, difficulty: Difficulty) -> PatternSpec:
 
 
 def _plain(rng: Rng) -> PatternSpec:
-    """A muted solid for what is not the target."""
+    """Draw a muted fabric of one colour."""
     names = list(MUTED)
     name = names[int(rng.integers(len(names)))]
     colour = jitter(rng, MUTED[name], 0.02)
@@ -83,14 +83,14 @@ def _plain(rng: Rng) -> PatternSpec:
 
 
 def _blocked(pattern: PatternSpec, sleeveless: bool) -> PatternSpec:
-    """Colour blocks that sit on the sleeves go below the chest where there are no sleeves."""
+    """Move the colour block of a sleeveless garment from the sleeves to below the chest."""
     if pattern.name != "colour_block" or not sleeveless:
         return pattern
     return dataclasses.replace(pattern, accent="block")
 
 
 def sample_upper(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> GarmentSpec:
-    """A tee, a long-sleeved shirt or a tank top."""
+    """Draw a tee, a long-sleeved shirt or a tank top."""
     kind = _pick(rng, (("tee", 0.4), ("long", 0.35), ("tank", 0.25)))
     neck = _pick(rng, (("crew", 0.5), ("v", 0.25), ("scoop", 0.25)))
     width, depth = {"crew": ((0.42, 0.52), (0.10, 0.15)), "v": ((0.40, 0.52), (0.22, 0.34)),
@@ -107,7 +107,7 @@ def sample_upper(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> Garmen
 
 
 def sample_lower(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> GarmentSpec:
-    """Trousers, shorts or a skirt; muted solids when easy."""
+    """Draw trousers, shorts or a skirt; of one muted colour if the difficulty is "easy"."""
     shorts = 0.25 if difficulty == "full" else 0.0
     kind = _pick(rng, (("trousers", 0.65), ("shorts", shorts), ("skirt", 0.35 if person.female else 0.0)))
     leg = {"trousers": (0.86, 0.97), "shorts": (0.25, 0.45), "skirt": (0.35, 0.8)}[kind]
@@ -123,7 +123,7 @@ def sample_lower(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> Garmen
 
 
 def sample_one_piece(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> GarmentSpec:
-    """A dress."""
+    """Draw a dress."""
     neck = _pick(rng, (("crew", 0.4), ("v", 0.3), ("scoop", 0.3)))
     sleeveless = rng.random() < 0.35
     return GarmentSpec(
@@ -136,7 +136,7 @@ def sample_one_piece(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> Ga
 
 
 def apart(first: GarmentSpec, second: GarmentSpec) -> bool:
-    """Whether two garments can be told apart at a glance: their main colours and their mixtures of colours differ."""
+    """Whether two garments differ plainly, in their main colours and in the mean of their colours."""
     a, b = first.pattern, second.pattern
     if difference(a.colours[0], b.colours[0]) <= APART:
         return False
@@ -151,7 +151,7 @@ def _blend(pattern: PatternSpec) -> Colour:
 
 def sample_distinct(rng: Rng, sampler: Sampler, person: PersonSpec, difficulty: Difficulty,
                     count: int) -> list[GarmentSpec]:  # fmt: skip
-    """`count` independent garments of one slot that all look plainly different."""
+    """Draw `count` garments with one sampler, each pair of them `apart`."""
     chosen: list[GarmentSpec] = []
     while len(chosen) < count:
         garment = sampler(rng, person, difficulty)

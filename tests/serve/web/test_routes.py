@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import av
 import httpx2

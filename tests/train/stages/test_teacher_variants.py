@@ -132,7 +132,9 @@ def test_merged_adapters_are_an_ordinary_network_of_the_same_function() -> None:
     linear: Any = stage.model.get_submodule("blocks.1.ffn.net.2")
     a, b = (getattr(linear, name)["default"].weight.double() for name in ("lora_A", "lora_B"))
     expected = linear.base_layer.weight.double() + 6 / 3 * b @ a
-    torch.testing.assert_close(plain.get_parameter("blocks.1.ffn.net.2.weight").double(), expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(
+        plain.get_parameter("blocks.1.ffn.net.2.weight").double(), expected, atol=1e-6, rtol=1e-6
+    )
 
 
 def test_adapters_resume_average_and_export(tmp_path: Path) -> None:
