@@ -35,8 +35,13 @@ def add_parser(commands: Any) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--demo", action="store_true", help="bundled inputs for all that is not given")
-    parser.add_argument("--reference", type=Path, metavar="IMAGE", help="the person, as they stand at the start")
-    parser.add_argument("--garment", type=Path, metavar="IMAGE", help="what they wear first")
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="IMAGE",
+        help="the person, as they stand at the start (required without --demo)",
+    )
+    parser.add_argument("--garment", type=Path, metavar="IMAGE", help="what they wear first (required without --demo)")
     parser.add_argument(
         "--switch",
         action="append",
@@ -44,7 +49,7 @@ def add_parser(commands: Any) -> None:
         metavar="SECONDS:IMAGE",
         help="a change of clothes; any number of these",
     )
-    parser.add_argument("--prompt", metavar="TEXT", help="what the person does")
+    parser.add_argument("--prompt", metavar="TEXT", help="what the person does (required without --demo)")
     parser.add_argument("--seconds", type=float, default=DEMO_SECONDS, help="length (default: %(default)g)")
     parser.add_argument("--seed", type=int, default=7, help="same seed, same video (default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="FILE.mp4", help="where to write (with --demo: out/demo.mp4)")

@@ -93,7 +93,8 @@ def photo_paths(folder: Path, prefixes: Sequence[str] = ()) -> list[Path]:
     found = sorted(p for p in folder.glob("*") if p.suffix.lower() in ENDINGS) if folder.is_dir() else []
     chosen = [p for p in found if not prefixes or p.name.startswith(tuple(prefixes))]
     if not chosen:
-        raise InputError(f"{folder} has no picture ({', '.join(ENDINGS)}) named {', '.join(prefixes) or 'anything'}")
+        named = f" whose name begins with {' or '.join(prefixes)}" if prefixes else ""
+        raise InputError(f"{folder} has no picture ({', '.join(ENDINGS)}){named}")
     return chosen
 
 
