@@ -5,7 +5,6 @@ Every aspect has its own random stream. A change to the sampling of one aspect t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import IntEnum
 from typing import Literal, get_args
 
@@ -24,7 +23,7 @@ from quickchange.world.spec import (
     SceneSpec,
     Slot,
 )
-from quickchange.world.wardrobe import sample_distinct, sample_lower, sample_one_piece, sample_upper
+from quickchange.world.wardrobe import pick, sample_distinct, sample_lower, sample_one_piece, sample_upper
 
 Rng = np.random.Generator
 EASY_MOTIONS = (("sway", 0.14), ("wave", 0.22), ("hip", 0.12), ("hips", 0.10), ("turn", 0.18), ("raise", 0.12),
@@ -46,12 +45,6 @@ class Aspect(IntEnum):
     LOWER = 7
     SHOES = 8
     GARMENTS = 9
-
-
-def pick(rng: Rng, weighted: Sequence[tuple[str, float]]) -> str:
-    """Draw one name, with probability proportional to its weight."""
-    weights = np.array([weight for _, weight in weighted])
-    return weighted[int(rng.choice(len(weighted), p=weights / weights.sum()))][0]
 
 
 def _grey(rng: Rng, low: float, high: float, tint: float = 0.0) -> Colour:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -24,7 +24,8 @@ FULL_PRINTS = ("disc", "star", "bar", "letters", "triangle", "badge")
 LETTERS = "ABCDEFGHKLMNPRSTUVXYZ"
 
 
-def _pick(rng: Rng, weighted: tuple[tuple[str, float], ...]) -> str:
+def pick(rng: Rng, weighted: Sequence[tuple[str, float]]) -> str:
+    """Draw one name, with probability proportional to its weight."""
     weights = np.array([weight for _, weight in weighted])
     return weighted[int(rng.choice(len(weighted), p=weights / weights.sum()))][0]
 
@@ -44,7 +45,7 @@ def _contrasting(rng: Rng, *others: Colour) -> Colour:
 def sample_pattern(rng: Rng, difficulty: Difficulty) -> PatternSpec:
     """Draw a fabric at random."""
     easy = difficulty == "easy"
-    name = _pick(rng, EASY_PATTERNS if easy else FULL_PATTERNS)
+    name = pick(rng, EASY_PATTERNS if easy else FULL_PATTERNS)
     main = _fabric_colour(rng, FABRICS)
     second = _contrasting(rng, main)
     third = _contrasting(rng, main, second)
@@ -56,7 +57,7 @@ def sample_pattern(rng: Rng, difficulty: Difficulty) -> PatternSpec:
     if name == "colour_block":
         accent = "sleeves"
     elif not easy or name == "solid":
-        accent = _pick(rng, (("none", 0.7), ("edges", 0.3)) if easy
+        accent = pick(rng, (("none", 0.7), ("edges", 0.3)) if easy
                        else (("none", 0.5), ("edges", 0.2), ("sleeves", 0.15), ("placket", 0.15)))  # fmt: skip
         if accent == "placket" and has_print:
             accent = "none"  # a print across a button placket cannot be recognised
@@ -91,8 +92,8 @@ def _blocked(pattern: PatternSpec, sleeveless: bool) -> PatternSpec:
 
 def sample_upper(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> GarmentSpec:
     """Draw a tee, a long-sleeved shirt or a tank top."""
-    kind = _pick(rng, (("tee", 0.4), ("long", 0.35), ("tank", 0.25)))
-    neck = _pick(rng, (("crew", 0.5), ("v", 0.25), ("scoop", 0.25)))
+    kind = pick(rng, (("tee", 0.4), ("long", 0.35), ("tank", 0.25)))
+    neck = pick(rng, (("crew", 0.5), ("v", 0.25), ("scoop", 0.25)))
     width, depth = {"crew": ((0.42, 0.52), (0.10, 0.15)), "v": ((0.40, 0.52), (0.22, 0.34)),
                     "scoop": ((0.50, 0.62), (0.20, 0.28))}[neck]  # fmt: skip
     sleeve = {"tee": (0.22, 0.48), "long": (0.7, 0.96), "tank": (0.14, 0.14)}[kind]
@@ -109,7 +110,7 @@ def sample_upper(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> Garmen
 def sample_lower(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> GarmentSpec:
     """Draw trousers, shorts or a skirt; of one muted colour if the difficulty is "easy"."""
     shorts = 0.25 if difficulty == "full" else 0.0
-    kind = _pick(rng, (("trousers", 0.65), ("shorts", shorts), ("skirt", 0.35 if person.female else 0.0)))
+    kind = pick(rng, (("trousers", 0.65), ("shorts", shorts), ("skirt", 0.35 if person.female else 0.0)))
     leg = {"trousers": (0.86, 0.97), "shorts": (0.25, 0.45), "skirt": (0.35, 0.8)}[kind]
     pattern = _plain(rng)
     if difficulty == "full" and rng.random() < 0.8:
@@ -124,7 +125,7 @@ def sample_lower(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> Garmen
 
 def sample_one_piece(rng: Rng, person: PersonSpec, difficulty: Difficulty) -> GarmentSpec:
     """Draw a dress."""
-    neck = _pick(rng, (("crew", 0.4), ("v", 0.3), ("scoop", 0.3)))
+    neck = pick(rng, (("crew", 0.4), ("v", 0.3), ("scoop", 0.3)))
     sleeveless = rng.random() < 0.35
     return GarmentSpec(
         slot="onepiece", kind="dress", sleeve=0.14 if sleeveless else float(rng.choice([0.25, 0.4, 0.9])), hem=0.0,
